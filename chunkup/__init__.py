@@ -1,0 +1,74 @@
+"""Resumable, parallel uploads to OpenAI-compatible Files and Uploads APIs.
+
+    import chunkup
+
+    file = chunkup.upload("train.jsonl", purpose="user_data")
+
+Everything public is named in ``__all__`` and loaded when it is first touched, so that
+importing this package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chunkup.blocking import resume, upload
+    from chunkup.errors import (
+        Busy,
+        ChunkupError,
+        Failed,
+        Interrupted,
+        OutcomeUnknown,
+        Refused,
+        SourceChanged,
+        Stopped,
+    )
+    from chunkup.models import Options, RemoteFile
+    from chunkup.uploader import AsyncUploader
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AsyncUploader": "chunkup.uploader",
+    "Busy": "chunkup.errors",
+    "ChunkupError": "chunkup.errors",
+    "Failed": "chunkup.errors",
+    "Interrupted": "chunkup.errors",
+    "Options": "chunkup.models",
+    "OutcomeUnknown": "chunkup.errors",
+    "Refused": "chunkup.errors",
+    "RemoteFile": "chunkup.models",
+    "SourceChanged": "chunkup.errors",
+    "Stopped": "chunkup.errors",
+    "resume": "chunkup.blocking",
+    "upload": "chunkup.blocking",
+}
+
+__all__ = [
+    "AsyncUploader",
+    "Busy",
+    "ChunkupError",
+    "Failed",
+    "Interrupted",
+    "Options",
+    "OutcomeUnknown",
+    "Refused",
+    "RemoteFile",
+    "SourceChanged",
+    "Stopped",
+    "resume",
+    "upload",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

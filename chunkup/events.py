@@ -1,0 +1,153 @@
+"""What a program or a person can watch while a job runs.
+
+Byte counts are absolute and belong to the job, not to the run: a resumed job starts where
+it stood. ``time`` is Unix seconds. Names in JSON are the class names in snake_case.
+"""
+
+from dataclasses import dataclass
+
+from chunkup.models import RemoteFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Common to all: when, which job, which file."""
+
+    time: float
+    job: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStarted(Event):
+    """A run took the job. ``done`` is above zero where an earlier run left receipts.
+
+    ``done_parts`` of ``parts`` have receipts; ``continued`` tells a job that existed before.
+    """
+
+    size: int
+    done: int
+    parts: int
+    done_parts: int
+    continued: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadCreated(Event):
+    """The server opened an Upload. ``generation`` counts from 1 over the job's whole life."""
+
+    upload_id: str
+    expires_at: int | None
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartAccepted(Event):
+    """A part's receipt is committed: from here on it is not sent again in this Upload."""
+
+    start: int
+    stop: int
+    part_id: str
+    done: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartRetried(Event):
+    """An attempt at a part failed; it is tried again after ``wait`` seconds."""
+
+    start: int
+    stop: int
+    attempt: int
+    wait: float
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused(Event):
+    """The server asked for patience: nothing is sent for ``wait`` seconds."""
+
+    wait: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Late(Event):
+    """At the measured speed the Upload will expire first, by ``seconds``."""
+
+    seconds: float
+    rate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadExpired(Event):
+    """The Upload cannot be used any longer; its parts are lost and a new one is opened."""
+
+    upload_id: str
+    reason: str
+    lost: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Event):
+    """Where the job stands, about once a second.
+
+    ``done`` bytes have receipts; ``sent`` more are acknowledged by the peer of parts in
+    flight, so ``done + sent`` may fall when an attempt fails. ``rate`` is bytes a second over
+    the last seconds; ``expires_in`` seconds are left of the Upload.
+    """
+
+    size: int
+    done: int
+    sent: int
+    rate: float
+    in_flight: int
+    retries: int
+    expires_in: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completing(Event):
+    """Every part has a receipt and both digests agree; the File is being asked for."""
+
+    md5: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed(Event):
+    """The File exists. ``recovered`` if it was found by looking, not by an answer."""
+
+    file: RemoteFile
+    recovered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """The run ended in an error that waiting will not cure."""
+
+    code: str
+    message: str
+    hint: str | None
+    resume: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped(Event):
+    """The run stopped; ``resume`` goes on from the receipts."""
+
+    code: str
+    message: str
+    hint: str | None
+    resume: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown(Event):
+    """Whether the File exists could not be found out."""
+
+    code: str
+    message: str
+    hint: str | None
+    resume: str | None
+    candidates: tuple[str, ...]

@@ -1,0 +1,228 @@
+"""Facts to rows and back: the same facts, in an order that folds alike.
+
+The rows do not keep the order in which facts came, only what of it matters: parts of one
+Upload commute with each other, and the rest is ordered by generation and number.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import assert_never
+
+from sqlite_utils import Database
+
+from chunkup.machine import (
+    Accepted,
+    AnswerLost,
+    Cancelled,
+    CompleteAsked,
+    Completed,
+    CompleteRefused,
+    Created,
+    Fact,
+    Failed,
+    GenerationEnded,
+)
+from chunkup.models import Account, Fingerprint, Job, Receipt, RemoteFile, Span, Upload
+
+# The open Upload that a fact is about. None where it is not the job's open Upload, which the
+# NOT NULL columns then refuse.
+_GENERATION = (
+    "(SELECT generation FROM uploads WHERE job_id = :job AND id = :upload AND ended IS NULL)"
+)
+
+
+def write_fact(db: Database, job: str, fact: Fact) -> None:
+    """Add one fact's rows. Runs inside a transaction, which the caller commits."""
+    match fact:
+        case Created(upload):
+            db.execute(
+                "INSERT INTO uploads (job_id, generation, id, created_at, expires_at) VALUES"
+                " (:job, (SELECT count(*) + 1 FROM uploads WHERE job_id = :job),"
+                " :id, :created, :expires)",
+                {
+                    "job": job,
+                    "id": upload.id,
+                    "created": upload.created_at,
+                    "expires": upload.expires_at,
+                },
+            )
+        case Accepted(upload_id, receipt):
+            db.execute(
+                f"INSERT INTO parts VALUES (:job, {_GENERATION}, :start, :stop, :id, :xxh3)",
+                {
+                    "job": job,
+                    "upload": upload_id,
+                    "start": receipt.span.start,
+                    "stop": receipt.span.stop,
+                    "id": receipt.part_id,
+                    "xxh3": receipt.xxh3,
+                },
+            )
+        case AnswerLost(upload_id):
+            db.execute(
+                "UPDATE uploads SET answer_lost = 1 WHERE job_id = ? AND id = ?",
+                [job, upload_id],
+            )
+        case GenerationEnded(upload_id, reason):
+            db.execute(
+                "UPDATE uploads SET ended = ? WHERE job_id = ? AND id = ?",
+                [reason, job, upload_id],
+            )
+        case CompleteAsked(upload_id, part_ids, md5, asked_at):
+            db.execute(
+                "INSERT INTO asks (job_id, generation, number, part_ids, md5, asked_at) VALUES"
+                f" (:job, {_GENERATION}, (SELECT count(*) FROM asks WHERE job_id = :job),"
+                " :ids, :md5, :asked_at)",
+                {
+                    "job": job,
+                    "upload": upload_id,
+                    "ids": json.dumps(part_ids),
+                    "md5": md5,
+                    "asked_at": asked_at,
+                },
+            )
+        case CompleteRefused(_, reason):
+            db.execute(
+                "UPDATE asks SET refused = :reason WHERE job_id = :job AND number ="
+                " (SELECT max(number) FROM asks WHERE job_id = :job)",
+                {"job": job, "reason": reason},
+            )
+        case Completed(file, recovered):
+            _end(db, job, "completed", file=file, recovered=recovered)
+        case Failed(code, message):
+            _end(db, job, "failed", code=code, message=message)
+        case Cancelled():
+            _end(db, job, "cancelled")
+        case _:
+            assert_never(fact)
+
+
+def _end(  # noqa: PLR0913  (one row's columns)
+    db: Database,
+    job: str,
+    kind: str,
+    *,
+    file: RemoteFile | None = None,
+    recovered: bool = False,
+    code: str | None = None,
+    message: str | None = None,
+) -> None:
+    db.table("endings").insert(
+        {
+            "job_id": job,
+            "kind": kind,
+            "ended_at": time.time(),
+            "file_id": file.id if file else None,
+            "file": json.dumps(asdict(file)) if file else None,
+            "recovered": int(recovered),
+            "code": code,
+            "message": message,
+        }
+    )
+
+
+def read_facts(db: Database, job: str) -> Iterator[Fact]:
+    """One job's facts, in an order that the machine accepts."""
+    uploads = db.execute(
+        "SELECT generation, id, created_at, expires_at, answer_lost, ended FROM uploads"
+        " WHERE job_id = ? ORDER BY generation",
+        [job],
+    ).fetchall()
+    for generation, upload_id, created_at, expires_at, answer_lost, ended in uploads:
+        yield Created(Upload(upload_id, created_at, expires_at))
+        for start, stop, part_id, xxh3 in db.execute(
+            "SELECT start, stop, part_id, xxh3 FROM parts WHERE job_id = ? AND generation = ?"
+            " ORDER BY start",
+            [job, generation],
+        ).fetchall():
+            yield Accepted(upload_id, Receipt(Span(start, stop), part_id, xxh3))
+        if answer_lost:
+            yield AnswerLost(upload_id)
+        for part_ids, md5, asked_at, refused in db.execute(
+            "SELECT part_ids, md5, asked_at, refused FROM asks"
+            " WHERE job_id = ? AND generation = ? ORDER BY number",
+            [job, generation],
+        ).fetchall():
+            yield CompleteAsked(upload_id, tuple(json.loads(part_ids)), md5, asked_at)
+            if refused is not None:
+                yield CompleteRefused(upload_id, refused)
+        if ended is not None:
+            yield GenerationEnded(upload_id, ended)
+    yield from _read_ending(db, job)
+
+
+def _read_ending(db: Database, job: str) -> Iterator[Fact]:
+    row = db.execute(
+        "SELECT kind, file, recovered, code, message FROM endings WHERE job_id = ?", [job]
+    ).fetchone()
+    if row is None:
+        return
+    kind, file, recovered, code, message = row
+    if kind == "completed":
+        yield Completed(RemoteFile(**json.loads(file)), recovered=bool(recovered))
+    elif kind == "failed":
+        yield Failed(code, message)
+    else:
+        yield Cancelled()
+
+
+def write_job(db: Database, job: Job) -> None:
+    """Add a job's row."""
+    db.table("jobs").insert(
+        {
+            "id": job.id,
+            "set_id": job.set_id,
+            "created_at": job.created_at,
+            "base_url": job.account.base_url,
+            "organization": job.account.organization,
+            "project": job.account.project,
+            "headers": json.dumps(job.account.headers),
+            "key_hash": job.account.key_hash,
+            "path": job.path,
+            "start": job.span.start,
+            "stop": job.span.stop,
+            "size": job.fingerprint.size,
+            "mtime_ns": job.fingerprint.mtime_ns,
+            "inode": job.fingerprint.inode,
+            "device": job.fingerprint.device,
+            "purpose": job.purpose,
+            "filename": job.filename,
+            "mime_type": job.mime_type,
+            "expires_after": job.expires_after,
+            "part_size": job.part_size,
+            "md5": int(job.md5),
+            "method": job.method,
+        }
+    )
+
+
+def read_jobs(db: Database, where: str, values: list[object]) -> list[Job]:
+    """Jobs that fit an SQL condition, oldest first."""
+    rows = db.query(f"SELECT * FROM jobs WHERE {where} ORDER BY created_at, id", values)  # noqa: S608  (conditions are constants of the callers)
+    return [
+        Job(
+            id=row["id"],
+            set_id=row["set_id"],
+            account=Account(
+                base_url=row["base_url"],
+                organization=row["organization"],
+                project=row["project"],
+                headers=tuple(json.loads(row["headers"])),
+                key_hash=row["key_hash"],
+            ),
+            path=row["path"],
+            span=Span(row["start"], row["stop"]),
+            fingerprint=Fingerprint(row["size"], row["mtime_ns"], row["inode"], row["device"]),
+            purpose=row["purpose"],
+            filename=row["filename"],
+            mime_type=row["mime_type"],
+            created_at=row["created_at"],
+            expires_after=row["expires_after"],
+            part_size=row["part_size"],
+            md5=bool(row["md5"]),
+            method=row["method"],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,282 @@
+"""Opening the file, and its shape through time.
+
+A migration, once released, is never edited: a change of shape is a new one below the last.
+"""
+
+import errno
+import os
+import secrets
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from typing import Final
+
+from sqlite_utils import Database, Migrations
+
+from chunkup.errors import BadJournal, JournalTrouble
+
+# Says in the file itself whose it is, so that no other program's database is taken for one.
+APPLICATION_ID: Final = 0x63686B75
+_OLDEST_SQLITE: Final = (3, 37)
+_NAME_ANOTHER: Final = "name another file with --journal PATH"
+
+migrations = Migrations("chunkup")
+
+
+@migrations()
+def m001_facts(db: Database) -> None:
+    """Jobs and their durable facts; ``owner`` is who runs the job now."""
+    db.executescript("""
+        CREATE TABLE meta (
+            name TEXT PRIMARY KEY,
+            value BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE jobs (
+            id TEXT PRIMARY KEY,
+            set_id TEXT NOT NULL,
+            created_at REAL NOT NULL,
+            base_url TEXT NOT NULL,
+            organization TEXT,
+            project TEXT,
+            headers TEXT NOT NULL,
+            key_hash TEXT,
+            path TEXT NOT NULL,
+            start INTEGER NOT NULL CHECK (start >= 0),
+            stop INTEGER NOT NULL CHECK (stop > start),
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            inode INTEGER NOT NULL,
+            device INTEGER NOT NULL,
+            purpose TEXT NOT NULL,
+            filename TEXT NOT NULL,
+            mime_type TEXT NOT NULL,
+            expires_after INTEGER,
+            part_size INTEGER NOT NULL CHECK (part_size > 0),
+            md5 INTEGER NOT NULL,
+            method TEXT NOT NULL,
+            owner TEXT,
+            owner_pid INTEGER,
+            owner_host TEXT,
+            owner_since REAL,
+            printed INTEGER NOT NULL DEFAULT 0
+        ) STRICT;
+        CREATE INDEX jobs_by_path ON jobs (path);
+        CREATE TABLE uploads (
+            job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            generation INTEGER NOT NULL,
+            id TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER,
+            answer_lost INTEGER NOT NULL DEFAULT 0,
+            ended TEXT,
+            PRIMARY KEY (job_id, generation)
+        ) STRICT;
+        CREATE TABLE parts (
+            job_id TEXT NOT NULL,
+            generation INTEGER NOT NULL,
+            start INTEGER NOT NULL,
+            stop INTEGER NOT NULL CHECK (stop > start),
+            part_id TEXT NOT NULL,
+            xxh3 TEXT NOT NULL,
+            PRIMARY KEY (job_id, generation, start),
+            FOREIGN KEY (job_id, generation) REFERENCES uploads (job_id, generation)
+                ON DELETE CASCADE
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE asks (
+            job_id TEXT NOT NULL,
+            generation INTEGER NOT NULL,
+            number INTEGER NOT NULL,
+            part_ids TEXT NOT NULL,
+            md5 TEXT,
+            asked_at REAL NOT NULL,
+            refused TEXT,
+            PRIMARY KEY (job_id, generation, number),
+            FOREIGN KEY (job_id, generation) REFERENCES uploads (job_id, generation)
+                ON DELETE CASCADE
+        ) STRICT;
+        CREATE TABLE endings (
+            job_id TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+            kind TEXT NOT NULL CHECK (kind IN ('completed', 'failed', 'cancelled')),
+            ended_at REAL NOT NULL,
+            file_id TEXT,
+            file TEXT,
+            recovered INTEGER NOT NULL DEFAULT 0,
+            code TEXT,
+            message TEXT,
+            CHECK ((kind = 'completed') = (file_id IS NOT NULL))
+        ) STRICT;
+        CREATE INDEX endings_by_file ON endings (file_id) WHERE file_id IS NOT NULL;
+    """)
+
+
+@migrations()
+def m002_notes(db: Database) -> None:
+    """What people ask about afterwards; nothing decides by it."""
+    db.executescript("""
+        CREATE TABLE runs (
+            id INTEGER PRIMARY KEY,
+            job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            started_at REAL NOT NULL,
+            ended_at REAL,
+            pid INTEGER NOT NULL,
+            host TEXT NOT NULL,
+            command TEXT NOT NULL,
+            exit_code INTEGER,
+            code TEXT,
+            message TEXT,
+            request_id TEXT
+        ) STRICT;
+        CREATE INDEX runs_by_job ON runs (job_id);
+    """)
+
+
+def open_database(path: Path) -> Database:
+    """Open the journal at ``path``, made or brought up to date where that is needed.
+
+    The folder (0700) and the file (0600) are made if missing; what exists keeps its mode.
+
+    Raises:
+        BadJournal: Unsafe place, another program's file, damaged, or of a newer version.
+        JournalTrouble: The disk is full, read-only or failing.
+    """
+    _check_place(path)
+    try:
+        with _making(path):
+            return _open_locked(path)
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+    except OSError as error:
+        raise JournalTrouble(
+            f"the journal {path} cannot be opened: {error.strerror}", hint=_NAME_ANOTHER
+        ) from error
+
+
+def translate(error: sqlite3.Error, path: Path) -> BadJournal | JournalTrouble:
+    """What a failure of SQLite means to a person."""
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = code & 0xFF if isinstance(code, int) else None
+    if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return BadJournal(
+            f"the journal {path} is damaged: {error}",
+            hint=f"keep it aside to look at, and {_NAME_ANOTHER}",
+        )
+    if primary == sqlite3.SQLITE_FULL:
+        return JournalTrouble(
+            f"no space is left for the journal {path}", hint="free some space, then resume"
+        )
+    return JournalTrouble(f"the journal {path} failed: {error}", hint=_NAME_ANOTHER)
+
+
+def _open_locked(path: Path) -> Database:
+    # sqlite-utils needs the default transaction handling; None only keeps Python from
+    # opening deferred transactions behind our back.
+    connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+    try:
+        # Plugins of sqlite-utils are other people's code, and this is the memory.
+        db = Database(connection, execute_plugins=False)
+        _check_identity(db, path)
+        for pragma in (
+            "journal_mode = TRUNCATE",
+            "synchronous = EXTRA",
+            "fullfsync = ON",
+            "foreign_keys = ON",
+        ):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        if migrations.pending(db):
+            migrations.apply(db)
+            with db.atomic():
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(
+                    "INSERT OR IGNORE INTO meta VALUES ('salt', ?)", [secrets.token_bytes(16)]
+                )
+    except BaseException:
+        connection.close()
+        raise
+    return db
+
+
+def _check_identity(db: Database, path: Path) -> None:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise BadJournal(
+            f"SQLite {sqlite3.sqlite_version} is older than 3.37, which the journal needs",
+            hint="use a Python that was built with a newer SQLite",
+        )
+    tables = set(db.table_names())
+    if not tables:
+        return
+    (found,) = db.execute("PRAGMA application_id").fetchone()
+    if found != APPLICATION_ID and "_sqlite_migrations" not in tables:
+        raise BadJournal(f"{path} is some other program's database", hint=_NAME_ANOTHER)
+    known = {m001_facts.__name__, m002_notes.__name__}
+    if any(row.name not in known for row in migrations.applied(db)):
+        raise BadJournal(
+            f"the journal {path} was written by a newer version of chunkup",
+            hint=f"update chunkup, or {_NAME_ANOTHER}",
+        )
+
+
+def _check_place(path: Path) -> None:
+    folder = path.parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = folder.stat()
+    except OSError as error:
+        raise BadJournal(
+            f"the journal's folder {folder} cannot be used: {error.strerror}", hint=_NAME_ANOTHER
+        ) from error
+    sticky = place.st_mode & stat.S_ISVTX
+    if place.st_mode & stat.S_IWOTH and not sticky:
+        raise BadJournal(
+            f"everybody may write in {folder}, so nothing in it can be trusted",
+            hint=f"chmod o-w {folder}, or {_NAME_ANOTHER}",
+        )
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise BadJournal(f"the journal {path} is not a regular file", hint=_NAME_ANOTHER)
+    if found.st_uid != os.geteuid():
+        raise BadJournal(f"the journal {path} belongs to another user", hint=_NAME_ANOTHER)
+
+
+@contextmanager
+def _making(path: Path) -> Iterator[None]:
+    """Hold the lock beside the journal while it is made or migrated.
+
+    Six processes that open a new file at once otherwise meet half-made tables.
+    """
+    with private(path.with_name(path.name + "-lock")) as lock:
+        try:
+            flock(lock, LOCK_EX)
+        except OSError as error:
+            raise no_locks(path) from error
+        with private(path):
+            pass
+        yield
+
+
+def no_locks(path: Path) -> BadJournal:
+    """The refusal of a file system that cannot tell two processes apart."""
+    return BadJournal(
+        f"the file system of {path} has no locks, so two runs could take one job",
+        hint="put the journal on a local disk with --journal PATH",
+    )
+
+
+@contextmanager
+def private(path: Path, flags: int = 0) -> Iterator[int]:
+    """A descriptor of a file for this user only; never through a symbolic link."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BadJournal(f"{path} is a symbolic link", hint=_NAME_ANOTHER) from error
+        raise
+    try:
+        yield handle
+    finally:
+        os.close(handle)

@@ -1,0 +1,243 @@
+"""The words: frozen values that every other module speaks in.
+
+They validate themselves, so that an impossible one cannot exist. Sizes are bytes; spans are
+half-open, ``[start, stop)``; wall-clock times are Unix seconds, of the server where a
+server gave them.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+# The official helper sends 64 MiB parts, so a server that says "64 MB" takes this much.
+PART_SIZE: Final = 64 * MIB
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A stretch of a file: where it starts, and the first byte after it."""
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop:
+            raise ValueError(f"not a stretch of a file: {self.start}..{self.stop}")
+
+    @property
+    def size(self) -> int:
+        """Length in bytes, at least 1."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Part(Span):
+    """A stretch that is sent in one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What the file system says about a file without reading it.
+
+    Within one run none of it may move. Between runs only ``size`` decides; the rest is a
+    suspicion that is settled by content.
+    """
+
+    size: int
+    mtime_ns: int
+    inode: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A stretch of a file on this machine, as it was seen when the run began."""
+
+    path: str
+    span: Span
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a stretch is cut into parts: all ``part_size`` long but the last."""
+
+    span: Span
+    part_size: int
+
+    def __post_init__(self) -> None:
+        if self.part_size < 1:
+            raise ValueError(f"not a part size: {self.part_size}")
+
+    @property
+    def count(self) -> int:
+        """How many parts the plan has, at least 1."""
+        return -(-self.span.size // self.part_size)
+
+    def parts(self) -> tuple[Part, ...]:
+        """All parts in file order."""
+        starts = range(self.span.start, self.span.stop, self.part_size)
+        return tuple(Part(at, min(at + self.part_size, self.span.stop)) for at in starts)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The server's id for a part, and the digest of the bytes that really went out.
+
+    ``xxh3`` is XXH3-128 in lowercase hex. A part counts once its receipt is committed.
+    """
+
+    span: Span
+    part_id: str
+    xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A File as the server describes it; attribute names are those of the SDK's FileObject.
+
+    ``bytes`` is None where the server does not know the size yet. ``purpose`` and ``status``
+    are plain strings, since compatible servers have their own.
+    """
+
+    id: str
+    bytes: int | None
+    created_at: int
+    filename: str
+    purpose: str
+    object: str = "file"
+    status: str | None = None
+    expires_at: int | None = None
+    status_details: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An Upload as the server describes it: mortal, and known only by its answer to create."""
+
+    id: str
+    created_at: int
+    expires_at: int | None
+    status: str = "pending"
+    file: RemoteFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where a job lives, without anything that would open the door.
+
+    ``key_hash`` is a short hash of the key, salted per journal: it tells two keys apart and
+    proves nothing. ``headers`` are the names of extra headers, lowercase and sorted.
+    """
+
+    base_url: str
+    organization: str | None = None
+    project: str | None = None
+    headers: tuple[str, ...] = ()
+    key_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file on its way to become one File: our durable promise.
+
+    It may own several Uploads one after another, since those die within hours.
+    """
+
+    id: str
+    set_id: str
+    account: Account
+    path: str
+    span: Span
+    fingerprint: Fingerprint
+    purpose: str
+    filename: str
+    mime_type: str
+    created_at: float
+    expires_after: int | None = None
+    part_size: int = PART_SIZE
+    md5: bool = True
+    method: str = "uploads"
+
+    @property
+    def size(self) -> int:
+        """Bytes that the File will have."""
+        return self.span.size
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Two commands that agree in this mean the same job.
+
+        The source's content is no part of it: whether that changed is a question of proof.
+        """
+        return (
+            self.account,
+            self.path,
+            self.span,
+            self.purpose,
+            self.filename,
+            self.mime_type,
+            self.expires_after,
+            self.method,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a provider takes, in bytes; None where it says nothing.
+
+    ``by_purpose`` lowers ``upload`` for single purposes.
+    """
+
+    part: int = PART_SIZE
+    upload: int | None = None
+    by_purpose: tuple[tuple[str, int], ...] = ()
+
+    def largest(self, purpose: str) -> int | None:
+        """The largest file that this provider takes for ``purpose``."""
+        return dict(self.by_purpose).get(purpose, self.upload)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer that was not a success, as far as decisions need it.
+
+    ``message`` is the server's own text, escaped and cut to a length that fits a terminal.
+    ``retry_after`` is in seconds from the moment of the answer.
+    """
+
+    status: int
+    message: str
+    code: str | None = None
+    param: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How hard to try, in one value. Nothing here changes what is uploaded.
+
+    Attributes:
+        workers: Most parts in flight at once, 1 to 64.
+        retries: Attempts after the first for one request.
+        stall_timeout: Seconds without progress after which an attempt is cut.
+        complete_timeout: Seconds that one ``complete`` may take.
+        wait_limit: Longest wait that a server may ask for, in seconds.
+        offline_wait: Seconds to wait for a network that is gone.
+        looks: Seconds after a doubtful ``complete`` at which the File list is read.
+        patience: Seconds to go on looking after ``complete`` was asked a second time.
+        generations: Uploads that one command may open for one job.
+    """
+
+    workers: int = 16
+    retries: int = 8
+    stall_timeout: float = 60.0
+    complete_timeout: float = 600.0
+    wait_limit: float = 900.0
+    offline_wait: float = 900.0
+    looks: tuple[float, ...] = (0.0, 2.0, 5.0, 10.0)
+    patience: float = 120.0
+    generations: int = 3

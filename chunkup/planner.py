@@ -1,0 +1,63 @@
+"""Size and limits in, a plan out, or a refusal before anything is sent."""
+
+from collections.abc import Iterable, Iterator
+
+from chunkup.errors import BadOption, EmptyFile, TooLarge
+from chunkup.models import Limits, Part, Plan, Span
+from chunkup.text import size_text
+
+
+def plan(span: Span, *, part_size: int, purpose: str, limits: Limits) -> Plan:
+    """Cut a stretch into parts that the provider takes.
+
+    Raises:
+        BadOption: The part size is not between 1 and the provider's limit.
+        TooLarge: The stretch is longer than the provider takes for this purpose.
+    """
+    if not 1 <= part_size <= limits.part:
+        raise BadOption(
+            f"a part size of {part_size} bytes is not between 1 and {limits.part}",
+            hint=f"leave --part-size away, or give at most {size_text(limits.part)}",
+        )
+    most = limits.largest(purpose)
+    if most is not None and span.size > most:
+        raise TooLarge(
+            f"{size_text(span.size)} is more than the {size_text(most)} that this provider "
+            f"takes for purpose {purpose}",
+            hint=f"cut the file into pieces of at most {size_text(most)} and upload each",
+        )
+    return Plan(span, part_size)
+
+
+def whole(size: int) -> Span:
+    """The stretch that is a whole file.
+
+    Raises:
+        EmptyFile: There is nothing to upload.
+    """
+    if size < 1:
+        raise EmptyFile("the file is empty, and the API takes no empty files")
+    return Span(0, size)
+
+
+def cut(missing: Iterable[Span], busy: Iterable[Span], part_size: int) -> Iterator[Part]:
+    """Parts to send next: ``missing`` without ``busy``, cut to ``part_size``, in file order.
+
+    Both inputs are in file order and free of overlaps. Every gap is cut from its own start,
+    so with one part size the cuts are those of the plan, and with another they fit between
+    the receipts that exist.
+    """
+    taken = list(busy)
+    for gap in missing:
+        at = gap.start
+        for held in taken:
+            if held.stop <= at or held.start >= gap.stop:
+                continue
+            yield from _pieces(at, held.start, part_size)
+            at = held.stop
+        yield from _pieces(at, gap.stop, part_size)
+
+
+def _pieces(start: int, stop: int, part_size: int) -> Iterator[Part]:
+    for at in range(start, stop, part_size):
+        yield Part(at, min(at + part_size, stop))

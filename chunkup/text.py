@@ -1,0 +1,89 @@
+"""How values are written for people, and read back from them.
+
+Sizes: ``64MiB`` is 2^20 based, ``200MB`` is 10^6 based. Durations: ``90``, ``90s``, ``2h``,
+``30d``. What comes from a server is made harmless here before anybody prints it.
+"""
+
+import re
+from typing import Final
+
+_UNITS: Final = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+    "tib": 1 << 40,
+}
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([a-z]*)", re.IGNORECASE | re.ASCII)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of ``64MiB``, ``200 MB``, ``1.5GB``, ``4096``.
+
+    Raises:
+        ValueError: It is no size, or not a whole number of bytes.
+    """
+    number = _parse(text, _UNITS, "a size such as 64MiB or 200MB")
+    if number != int(number):
+        raise ValueError(f"{text!r} is not a whole number of bytes")
+    return int(number)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``5m``, ``2h``, ``30d``.
+
+    Raises:
+        ValueError: It is no duration.
+    """
+    return _parse(text, _SECONDS, "a duration such as 90s, 5m, 2h or 30d")
+
+
+def _parse(text: str, units: dict[str, int], wanted: str) -> float:
+    match = _QUANTITY.fullmatch(text.strip())
+    factor = units.get(match[2].lower()) if match else None
+    if match is None or factor is None:
+        raise ValueError(f"{text!r} is not {wanted}")
+    if match[1].isdigit():
+        return int(match[1]) * factor
+    return round(float(match[1]) * factor, 6)
+
+
+def size_text(size: float) -> str:
+    """A size in decimal units, one digit: ``512 bytes``, ``67.1 MB``, ``200 MB``, ``6.2 GB``."""
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{size:.0f} bytes"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in its two largest units: ``8 s``, ``5 min 10 s``, ``2 h 3 min``, ``4 d 1 h``."""
+    whole = max(0, round(seconds))
+    steps = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    for index, (unit, length) in enumerate(steps):
+        if whole >= length:
+            text = f"{whole // length} {unit}"
+            rest = whole % length
+            if index + 1 < len(steps) and (small := rest // steps[index + 1][1]):
+                text += f" {small} {steps[index + 1][0]}"
+            return text
+    return "0 s"
+
+
+def printable(text: str, limit: int = 300) -> str:
+    r"""What somebody else wrote, safe on a terminal and on one line.
+
+    Control characters, line ends, and characters that turn the writing direction become
+    ``\x1b``-style escapes; more than ``limit`` characters are cut.
+    """
+    safe = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text[: limit + 1]
+    )
+    return safe if len(safe) <= limit else safe[:limit] + "…"
