@@ -153,9 +153,19 @@ class Failed(ChunkupError):
 
 
 class SourceChanged(Failed):
-    """The source's content is not what was sent before; nothing was completed."""
+    """The source's content is not what was sent before; nothing was completed.
+
+    Attributes:
+        between_runs: It changed since an earlier run; False if it moved under this one.
+    """
 
     code = "source-changed"
+
+    def __init__(
+        self, message: str, *, between_runs: bool = False, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.between_runs = between_runs
 
 
 class SourceGone(Failed):

@@ -32,9 +32,9 @@ class Span:
         return self.stop - self.start
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Part(Span):
-    """A stretch that is sent in one request."""
+# A stretch that is sent in one request. No class of its own: a part and the receipt for it
+# have to compare equal to the stretch that was asked for.
+Part = Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +170,13 @@ class Job:
     def identity(self) -> tuple[object, ...]:
         """Two commands that agree in this mean the same job.
 
-        The source's content is no part of it: whether that changed is a question of proof.
+        The source's content is no part of it, nor is the size of a whole file: whether those
+        changed is a question of proof.
         """
         return (
             self.account,
             self.path,
-            self.span,
+            None if self.span == Span(0, self.fingerprint.size) else self.span,
             self.purpose,
             self.filename,
             self.mime_type,
@@ -241,3 +242,8 @@ class Options:
     looks: tuple[float, ...] = (0.0, 2.0, 5.0, 10.0)
     patience: float = 120.0
     generations: int = 3
+
+    @property
+    def read_size(self) -> int:
+        """Bytes of one read: memory is workers times this, whatever the part size."""
+        return min(MIB, max(128 * 1024, 4 * MIB // self.workers))

@@ -47,6 +47,32 @@ OPENAI: Final = Provider(
 
 PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
+# text/jsonl: recorded from the real API. The others: its table for file search, 2026-11-21.
+MIME_TYPES: Final = {
+    ".jsonl": "text/jsonl",
+    ".c": "text/x-c",
+    ".cpp": "text/x-c++",
+    ".cs": "text/x-csharp",
+    ".css": "text/css",
+    ".doc": "application/msword",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".go": "text/x-golang",
+    ".html": "text/html",
+    ".java": "text/x-java",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".pdf": "application/pdf",
+    ".php": "text/x-php",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".py": "text/x-python",
+    ".rb": "text/x-ruby",
+    ".sh": "application/x-sh",
+    ".tex": "text/x-tex",
+    ".ts": "application/typescript",
+    ".txt": "text/plain",
+}
+
 # 409 is what the official SDKs retry as a lost lock; 425 asks for a replay.
 _PASSING: Final = frozenset({408, 409, 425})
 
@@ -148,6 +174,7 @@ class Complaint(StrEnum):
     ABSENT = "gone"
     SIZE = "size"
     CHECKSUM = "checksum"
+    CANCELLED = "cancelled"
     ENDED = "ended"
     OTHER = "other"
 
@@ -159,7 +186,9 @@ def complaint(answer: Answer) -> Complaint:
         return Complaint.EXPIRED
     if "md5" in words or "checksum" in words:
         return Complaint.CHECKSUM
-    if any(word in words for word in ("not pending", "completed", "cancelled", "canceled")):
+    if "cancelled" in words or "canceled" in words:
+        return Complaint.CANCELLED
+    if "not pending" in words or "completed" in words:
         return Complaint.ENDED
     if answer.status in {404, 410} or "no such" in words or "not found" in words:
         return Complaint.ABSENT

@@ -200,7 +200,7 @@ def write_job(db: Database, job: Job) -> None:
 
 def read_jobs(db: Database, where: str, values: list[object]) -> list[Job]:
     """Jobs that fit an SQL condition, oldest first."""
-    rows = db.query(f"SELECT * FROM jobs WHERE {where} ORDER BY created_at, id", values)  # noqa: S608  (conditions are constants of the callers)
+    rows = db.query(f"SELECT * FROM jobs WHERE {where} ORDER BY created_at, id", values)
     return [
         Job(
             id=row["id"],

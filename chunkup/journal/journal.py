@@ -24,6 +24,7 @@ from chunkup.journal.listing import JobLine, RunNote, read_lines, read_runs
 from chunkup.journal.schema import open_database, translate
 from chunkup.machine import Fact
 from chunkup.models import Job
+from chunkup.outlast import outlast
 
 _Result = TypeVar("_Result")
 
@@ -78,7 +79,7 @@ class Journal:
             target=journal._serve, args=[ready], name="chunkup-journal", daemon=True
         )
         journal._thread.start()
-        journal.salt = await _outlast(ready)
+        journal.salt = await outlast(asyncio.wrap_future(ready))
         return journal
 
     async def close(self) -> None:
@@ -231,7 +232,7 @@ class Journal:
             raise self._broken
         done: Future[_Result] = Future()
         self._queue.put(_Work(run, writes, done))
-        return await _outlast(done)
+        return await outlast(asyncio.wrap_future(done))
 
     def _serve(self, ready: Future[bytes]) -> None:
         try:
@@ -306,17 +307,3 @@ class Journal:
             self._broken = failure
         return failure
 
-
-async def _outlast(done: Future[_Result]) -> _Result:
-    """Wait to the end even if cancelled; then be cancelled."""
-    waiter = asyncio.wrap_future(done)
-    cancelled: asyncio.CancelledError | None = None
-    while not waiter.done():
-        try:
-            await asyncio.wait([waiter])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        waiter.exception()
-        raise cancelled
-    return waiter.result()

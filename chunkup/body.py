@@ -1,0 +1,112 @@
+"""A part as a request body: one multipart field of known length, hashed as it goes out."""
+
+import asyncio
+import fcntl
+import secrets
+import struct
+import sys
+import termios
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from aiohttp import Payload
+from aiohttp.abc import AbstractStreamWriter
+from xxhash import xxh3_128
+
+from chunkup.errors import ChunkupError
+
+# getsockopt's name for the unsent queue on macOS; Linux has it as an ioctl.
+_SO_NWRITE: Final = 0x1024
+_SOL_SOCKET_MACOS: Final = 0xFFFF
+
+
+class PartBody(Payload):
+    """The body of one attempt at one part; every attempt makes its own.
+
+    Args:
+        chunks: The part's bytes, ``size`` of them in all.
+        size: Length of the part in bytes.
+
+    Attributes:
+        xxh3: Digest of the bytes written, once all of them are; None before.
+        error: What went wrong while the bytes were read, if anything did. aiohttp reports it
+            as a broken connection, which it is not.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], size: int) -> None:
+        # 128 random bits: gateways look for the bare boundary anywhere in the content.
+        boundary = secrets.token_hex(16)
+        super().__init__(chunks, content_type=f"multipart/form-data; boundary={boundary}")
+        self._chunks = chunks
+        self.part_size = size
+        self._head = (
+            f"--{boundary}\r\n"
+            'Content-Disposition: form-data; name="data"; filename="data"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self._size = len(self._head) + size + len(self._tail)
+        self._transport: asyncio.WriteTransport | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.xxh3: str | None = None
+        self.error: ChunkupError | None = None
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002  (aiohttp's signature)
+        """A part is never text."""
+        raise TypeError("a part is never held in memory")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send it all; called by aiohttp."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(
+        self,
+        writer: AbstractStreamWriter,
+        content_length: int | None,  # noqa: ARG002  (aiohttp's signature)
+    ) -> None:
+        """Send it all; called by aiohttp with the length that it announced."""
+        self._transport = writer.transport
+        self._idle.clear()
+        digest = xxh3_128()
+        try:
+            await writer.write(self._head)
+            async for chunk in self._chunks:
+                digest.update(chunk)
+                await writer.write(chunk)
+            await writer.write(self._tail)
+            self.xxh3 = digest.hexdigest()
+        except ChunkupError as error:
+            self.error = error
+            raise
+        finally:
+            self._idle.set()
+
+    def acknowledged(self, written: int) -> int:
+        """Bytes of the part that the peer has acknowledged.
+
+        ``written`` is what aiohttp handed to the kernel, multipart frame included. What the
+        kernel still holds is no progress: on a slow link it hides minutes.
+        """
+        return min(self.part_size, max(0, written - _unsent(self._transport) - len(self._head)))
+
+    async def aclose(self) -> None:
+        """Close the source's handle, whatever became of the attempt.
+
+        aiohttp cancels the writing of an abandoned body but does not wait for it to end.
+        """
+        await self._idle.wait()
+        await self._chunks.aclose()
+
+
+def _unsent(transport: asyncio.WriteTransport | None) -> int:
+    socket = transport.get_extra_info("socket") if transport is not None else None
+    if socket is None or socket.fileno() < 0:
+        return 0
+    try:
+        if sys.platform == "darwin":
+            return int(socket.getsockopt(_SOL_SOCKET_MACOS, _SO_NWRITE))
+        packed = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+    except OSError:
+        return 0
+    return int(struct.unpack("i", packed)[0])

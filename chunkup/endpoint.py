@@ -1,0 +1,171 @@
+"""Where to send and as whom, resolved from arguments and the environment.
+
+The variables are those of the official SDKs and mean the same. A key is held only here, is
+never part of a ``repr``, and leaves in one header of one kind of request: to ``base_url``.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Final
+
+from yarl import URL
+
+from chunkup.errors import BadOption, NoKey, PlainHttp
+from chunkup.models import Account
+from chunkup.provider import OPENAI, Provider
+
+KeySource = Callable[[], str]
+
+_FORBIDDEN: Final = frozenset({"authorization", "content-length", "content-type", "host"})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One destination: URL, identity and provider. Headers and key never show in a ``repr``."""
+
+    base_url: str
+    provider: Provider
+    organization: str | None = None
+    project: str | None = None
+    key: KeySource | None = field(default=None, repr=False)
+    extra: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def headers(self) -> dict[str, str]:
+        """Headers of one request, with the key as it is now."""
+        headers = dict(self.extra)
+        if self.key is not None:
+            headers["Authorization"] = f"Bearer {_clean_key(self.key())}"
+        if self.organization:
+            headers["OpenAI-Organization"] = self.organization
+        if self.project:
+            headers["OpenAI-Project"] = self.project
+        return headers
+
+    def account(self, salt: bytes) -> Account:
+        """Whose jobs these are, with nothing in it that opens a door."""
+        digest = None
+        if self.key is not None:
+            secret = _clean_key(self.key()).encode()
+            digest = hashlib.blake2b(secret, key=salt, digest_size=6).hexdigest()
+        return Account(
+            base_url=self.base_url,
+            organization=self.organization,
+            project=self.project,
+            headers=tuple(sorted(name.lower() for name, _ in self.extra)),
+            key_hash=digest,
+        )
+
+
+def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
+    *,
+    base_url: str | None = None,
+    api_key: str | KeySource | None = None,
+    organization: str | None = None,
+    project: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    allow_http: bool = False,
+    no_key: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Endpoint:
+    """Arguments first, then ``OPENAI_*`` variables, then the provider's own address.
+
+    Args:
+        base_url: ``https://host/v1``; no user name, query or fragment.
+        api_key: The key, or a callable that gives it anew for each request.
+        organization: As the API's ``OpenAI-Organization`` header.
+        project: As the API's ``OpenAI-Project`` header.
+        headers: More headers for every request.
+        allow_http: Let a key cross a network unencrypted.
+        no_key: Send none at all, even if the environment has one.
+        environ: Where variables are looked up.
+
+    Raises:
+        NoKey: There is none, and ``no_key`` was not said.
+        PlainHttp: The key would leave this machine over plain http.
+        BadOption: A URL, key or header that cannot be.
+    """
+    url = _clean_url(base_url or environ.get("OPENAI_BASE_URL") or OPENAI.base_url)
+    extra = {**_custom_headers(environ.get("OPENAI_CUSTOM_HEADERS", "")), **(headers or {})}
+    for name, value in extra.items():
+        if name.lower() in _FORBIDDEN or not _sendable(name) or not _sendable(value, " \t"):
+            raise BadOption(f"the header {name!r} cannot be set", hint="leave that header away")
+    key = None if no_key else _key_source(api_key, environ)
+    if key is None and not no_key:
+        raise NoKey(
+            "there is no API key",
+            hint="export OPENAI_API_KEY=..., or say --no-key for a server that needs none",
+        )
+    if key is not None and not callable(api_key):
+        _clean_key(key())
+    secret = key is not None or bool(extra)
+    if secret and url.scheme == "http" and not _is_here(url) and not allow_http:
+        raise PlainHttp(
+            f"the key would go to {url.host} over plain http, readable on the way",
+            hint="use an https:// base URL, or --allow-http if that network is yours",
+        )
+    return Endpoint(
+        base_url=str(url),
+        provider=OPENAI,
+        organization=organization or environ.get("OPENAI_ORG_ID") or None,
+        project=project or environ.get("OPENAI_PROJECT_ID") or None,
+        key=key,
+        extra=tuple(extra.items()),
+    )
+
+
+def _key_source(given: str | KeySource | None, environ: Mapping[str, str]) -> KeySource | None:
+    if callable(given):
+        return given
+    key = (given or environ.get("OPENAI_API_KEY") or "").strip()
+    return (lambda: key) if key else None
+
+
+def _clean_key(key: str) -> str:
+    if not _sendable(key):
+        # The key itself must not stand in the message.
+        raise BadOption("the API key has characters that no header can carry")
+    return key
+
+
+def _sendable(text: str, also: str = "") -> bool:
+    return bool(text) and all("!" <= char <= "~" or char in also for char in text)
+
+
+def _clean_url(text: str) -> URL:
+    try:
+        url = URL(text.strip())
+    except ValueError:
+        url = URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise BadOption(
+            "the base URL is not an http(s) address",
+            hint="give one such as https://api.openai.com/v1",
+        )
+    if url.user or url.password or url.query_string or url.fragment:
+        raise BadOption(
+            "a base URL cannot carry a user name, a password, a query or a fragment",
+            hint="give the address alone, and what identifies you in headers",
+        )
+    return url.with_path(url.path.rstrip("/"))
+
+
+def _is_here(url: URL) -> bool:
+    host = url.host or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _custom_headers(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            found[name.strip()] = value.strip()
+    return found

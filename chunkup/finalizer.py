@@ -1,0 +1,319 @@
+"""End an Upload: ask for the File, settle the doubt if the answer is lost, cancel.
+
+``complete`` is the one request that must never be repeated blindly: it may have made the File
+although nobody heard so. What is known afterwards is one of four things.
+
+Done
+    The File was answered, or found, and it is ours.
+Not done
+    The request surely did nothing: no connection, 401, 403, 429. It may simply be asked again.
+Over
+    The server answered that this Upload can never become a File, *and* no File is to be
+    seen. Only both together permit a new Upload.
+Doubt
+    Anything else. The list of Files is read at growing intervals; then ``complete`` is asked
+    once more with the recorded ids, since a server that carried it out refuses the second and
+    one that did not makes the File now; then the list is read for a while longer.
+
+Which File is ours
+    Ids are not ours to choose and names are not unique. A File is taken for ours only if
+    purpose, name and size agree, no job of this journal ended in it, and its creation fits:
+    the Upload's own (all public recordings show that), or not before we asked. Two that fit
+    are none: a person has to choose.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+from chunkup.api import Api
+from chunkup.errors import (
+    BadAnswer,
+    ChunkupError,
+    Forbidden,
+    NotFound,
+    OutcomeUnknown,
+    Rejected,
+    Throttled,
+    Unauthorized,
+    Unreachable,
+)
+from chunkup.machine import CompleteAsked
+from chunkup.models import Job, RemoteFile, Upload
+from chunkup.provider import Complaint, complaint
+from chunkup.text import size_text
+
+# Servers round to seconds, and an answer's Date is a second old at most.
+_SLACK = 5.0
+_PAGES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The File exists. ``recovered`` if it was found by looking."""
+
+    file: RemoteFile
+    recovered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """Nothing was done; ``error`` says why."""
+
+    error: ChunkupError
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """This Upload is of no use any more."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hopeless:
+    """The server refuses this content for good, and no File exists."""
+
+    error: Rejected
+
+
+Outcome = Done | NotDone | Over | Hopeless
+
+_Result = TypeVar("_Result")
+
+
+class Reach(Protocol):
+    """Carry out a request, again where its error permits that."""
+
+    async def __call__(self, request: Callable[[], Awaitable[_Result]]) -> _Result:
+        """The request's result, or its last error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finalizer:
+    """Everything about the end of one Upload of one job.
+
+    ``claimed`` gives the ids of Files that jobs of this journal ended in. ``looks`` and
+    ``patience`` are seconds, see :class:`chunkup.models.Options`. ``reach`` carries out a
+    request that may be repeated freely.
+    """
+
+    api: Api
+    job: Job
+    upload: Upload
+    answer_lost: bool
+    claimed: Callable[[], Awaitable[frozenset[str]]]
+    reach: Reach
+    looks: tuple[float, ...]
+    patience: float
+
+    async def ask(self, asked: CompleteAsked) -> Outcome:
+        """Ask for the File, for the first time, and find out what came of it.
+
+        Raises:
+            OutcomeUnknown: It cannot be found out.
+            Stopped: The server cannot be reached to find it out.
+        """
+        answer = await self._complete(asked)
+        if not isinstance(answer, ChunkupError):
+            return Done(answer, recovered=False)
+        if surely_not_done(answer):
+            return NotDone(answer)
+        if isinstance(answer, Rejected):
+            return await self._refused(asked, answer)
+        return await self.settle(asked)
+
+    async def settle(self, asked: CompleteAsked) -> Outcome:
+        """Find out what became of an ask whose answer is not known.
+
+        Raises:
+            OutcomeUnknown: It cannot be found out.
+            Stopped: The server cannot be reached to find it out.
+        """
+        if found := await self._look_at(asked, self.looks):
+            return Done(found, recovered=True)
+        answer = await self._complete(asked)
+        if not isinstance(answer, ChunkupError):
+            return Done(answer, recovered=False)
+        if isinstance(answer, Rejected) and not surely_not_done(answer):
+            return await self._refused(asked, answer)
+        if surely_not_done(answer):
+            # This ask did nothing, but the one before it is still in doubt.
+            raise answer
+        if found := await self._look_at(asked, tuple(_minutes(self.patience))):
+            return Done(found, recovered=True)
+        raise OutcomeUnknown(
+            "the File may or may not exist: its completion was asked twice, no answer came, "
+            "and no such File is listed",
+            hint=f"look again later with: chunkup resume {self.job.id}",
+            job_id=self.job.id,
+            answer=answer.answer,
+        )
+
+    async def cancel(self) -> bool:
+        """Cancel the Upload; False if it had ended otherwise, perhaps in a File.
+
+        Raises:
+            ChunkupError: The server could not be reached, or refuses.
+        """
+        try:
+            await self.reach(partial(self.api.cancel, self.upload.id))
+        except Rejected as error:
+            about = complaint(error.answer) if error.answer else Complaint.OTHER
+            if about is Complaint.OTHER:
+                raise
+            return about is not Complaint.ENDED
+        return True
+
+    async def find(self, asked_at: float) -> list[RemoteFile]:
+        """Files on the server that may be this job's, newest first; see the module's text."""
+        taken = await self.claimed()
+        found = []
+        for file in await self._listed(min(self.upload.created_at, asked_at) - _SLACK):
+            if file.id in taken or file.purpose != self.job.purpose:
+                continue
+            if file.filename != self.job.filename:
+                continue
+            fits = file.created_at == self.upload.created_at
+            if not fits and file.created_at < asked_at - _SLACK:
+                continue
+            size = file.bytes
+            if size is None:
+                size = (await self.reach(partial(self.api.retrieve, file.id))).bytes
+            if size in {None, self.job.size}:
+                found.append(file)
+        return found
+
+    async def _complete(self, asked: CompleteAsked) -> RemoteFile | ChunkupError:
+        """Ask, again only as long as it surely was not done; the File or the last error.
+
+        Raises:
+            BadAnswer: A File was made, and it is not what was sent.
+        """
+
+        async def attempt() -> Upload | ChunkupError:
+            try:
+                return await self.api.complete(asked.upload_id, asked.part_ids, asked.md5)
+            except ChunkupError as error:
+                if error.retryable and surely_not_done(error):
+                    raise
+                return error
+
+        try:
+            answer = await self.reach(attempt)
+        except ChunkupError as error:
+            return error
+        if isinstance(answer, ChunkupError):
+            return answer
+        if answer.file is None:
+            return Unreachable("the server completed the Upload and named no File")
+        return await self._checked(answer.file)
+
+    async def _checked(self, file: RemoteFile) -> RemoteFile:
+        """The File, if it is what was sent.
+
+        Raises:
+            BadAnswer: It is not.
+        """
+        if file.bytes is None:
+            try:
+                file = await self.reach(partial(self.api.retrieve, file.id))
+            except NotFound:
+                return file  # listed only seconds later, as some servers do
+        if file.bytes not in {None, self.job.size}:
+            raise BadAnswer(
+                f"the server made File {file.id} of {size_text(file.bytes or 0)} "
+                f"({file.bytes} bytes) out of {self.job.size} bytes",
+                hint=f"do not use {file.id}; the server or a gateway drops content",
+                job_id=self.job.id,
+            )
+        for name, theirs, ours in (
+            ("name", file.filename, self.job.filename),
+            ("purpose", file.purpose, self.job.purpose),
+        ):
+            if theirs and theirs != ours:
+                raise BadAnswer(
+                    f"the server made File {file.id} with another {name}: {theirs!r}, not {ours!r}",
+                    hint=f"look at File {file.id} before you use it",
+                    job_id=self.job.id,
+                )
+        return file
+
+    async def _refused(self, asked: CompleteAsked, error: Rejected) -> Outcome:
+        """A 4xx to ``complete``. The File may exist: an earlier ask may have made it."""
+        about = complaint(error.answer) if error.answer else Complaint.OTHER
+        looks = self.looks if about in {Complaint.ENDED, Complaint.ABSENT} else self.looks[:1]
+        if found := await self._look_at(asked, looks):
+            return Done(found, recovered=True)
+        match about:
+            case Complaint.EXPIRED | Complaint.ABSENT | Complaint.CANCELLED:
+                return Over(about.value)
+            case Complaint.SIZE if self.answer_lost:
+                return Over("miscounted")
+            case Complaint.ENDED:
+                raise OutcomeUnknown(
+                    f"the Upload has ended and no File of it is listed: {error.message}",
+                    hint=f"look again later with: chunkup resume {self.job.id}",
+                    job_id=self.job.id,
+                    answer=error.answer,
+                ) from error
+            case _:
+                return Hopeless(error)
+
+    async def _look_at(self, asked: CompleteAsked, moments: tuple[float, ...]) -> RemoteFile | None:
+        """Look at these seconds from now; the File if exactly one fits.
+
+        Raises:
+            OutcomeUnknown: Several fit.
+        """
+        passed = 0.0
+        for moment in moments:
+            await asyncio.sleep(moment - passed)
+            passed = moment
+            found = await self.find(asked.asked_at)
+            if len(found) == 1:
+                return await self._checked(found[0])
+            if found:
+                ids = tuple(file.id for file in reversed(found))
+                raise OutcomeUnknown(
+                    f"{len(ids)} Files fit what was uploaded: {', '.join(ids)}",
+                    candidates=ids,
+                    hint=f"compare them, then look at: chunkup show {self.job.id}",
+                    job_id=self.job.id,
+                )
+        return None
+
+    async def _listed(self, oldest: float) -> list[RemoteFile]:
+        """Files of the purpose, newest first, until they are older than ``oldest``.
+
+        Survives servers that ignore ``after``, repeat a page, or always say that there is more.
+        """
+        files: dict[str, RemoteFile] = {}
+        after: str | None = None
+        for _ in range(_PAGES):
+            page, more = await self.reach(partial(self.api.list_files, self.job.purpose, after))
+            new = [file for file in page if file.id not in files]
+            files.update((file.id, file) for file in new)
+            if not new or not more or min(file.created_at for file in page) < oldest:
+                break
+            after = page[-1].id
+        return list(files.values())
+
+
+def surely_not_done(error: ChunkupError) -> bool:
+    """Whether the request that ended so surely had no effect."""
+    if isinstance(error, Unreachable):
+        return not error.sent
+    return isinstance(error, Unauthorized | Forbidden | Throttled)
+
+
+def _minutes(patience: float) -> Iterator[float]:
+    """Moments to look at, at growing intervals, up to ``patience`` seconds."""
+    moment, step = 0.0, 2.0
+    while moment < patience:
+        yield moment
+        moment, step = moment + step, min(step * 1.5, 15.0)
+    yield patience

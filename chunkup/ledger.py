@@ -1,0 +1,50 @@
+"""What one job is believed to be, kept equal to its committed rows.
+
+The order is always *act, record, then believe*: a fact is checked against the machine, then it
+is committed, and only then it is folded in. A kill between any two of these costs at most the
+parts in flight.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from chunkup import events
+from chunkup.journal import Journal
+from chunkup.machine import Fact, State, apply, fold
+from chunkup.models import Job
+
+Emit = Callable[[events.Event], None]
+
+
+class Ledger:
+    """One claimed job: its state, its facts, its events."""
+
+    def __init__(self, job: Job, journal: Journal, emit: Emit) -> None:
+        self.job = job
+        self.state = State(job.span)
+        self._journal = journal
+        self._emit = emit
+
+    async def load(self) -> None:
+        """Fold what earlier runs committed."""
+        self.state = fold(self.job.span, await self._journal.facts(self.job.id))
+
+    async def record(self, fact: Fact) -> None:
+        """Commit a fact and believe it.
+
+        Raises:
+            IllegalFact: It cannot be true here; nothing was written.
+            JournalTrouble: It could not be written, and is not believed.
+        """
+        after = apply(self.state, fact)
+        await self._journal.record(self.job.id, fact)
+        self.state = after
+
+    async def claimed_files(self) -> frozenset[str]:
+        """Ids of Files at this destination that are some job's already."""
+        return await self._journal.claimed_files(self.job.account.base_url)
+
+    def tell(self, kind: type[events.Event], **fields: Any) -> None:
+        """Emit an event about this job."""
+        self._emit(kind(time=time.time(), job=self.job.id, path=self.job.path, **fields))

@@ -1,0 +1,146 @@
+"""Whether what the server holds is what the file is.
+
+For every part there are two digests: of the bytes that went out, in its receipt, and of the
+bytes that the ordered pass read. ``complete`` may be asked only if both agree for all parts
+and the file never moved meanwhile. Then the MD5 of the pass is the MD5 of what was sent, even
+if somebody wrote to the file in between.
+
+Between runs only the size decides at once. A modification time that moved makes every receipt
+a suspect that must be proven before anything is sent; an inode or device that moved, as after
+a remount, lets the proof run beside the sending.
+"""
+
+from collections.abc import Iterable
+
+from chunkup.errors import SourceChanged
+from chunkup.machine import State
+from chunkup.models import Fingerprint, Job, Receipt, Source, Span
+from chunkup.planner import cut
+from chunkup.source import Pass, look_again
+from chunkup.worker import SlotPool
+
+
+class Proof:
+    """The proof of one job within one run. :meth:`open` it before anything is sent."""
+
+    def __init__(self, job: Job, slots: SlotPool) -> None:
+        self._job = job
+        self._slots = slots
+        self._source: Source | None = None
+        self._pass: Pass | None = None
+        # Receipts of an earlier run: if these disagree, the file changed since then.
+        self._old: frozenset[Receipt] = frozenset()
+
+    @property
+    def source(self) -> Source:
+        """The file as it was when this run began."""
+        if self._source is None:
+            raise RuntimeError("the proof is not open")
+        return self._source
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file was looked at in this run."""
+        return self._source is not None
+
+    def open(self, state: State) -> None:
+        """Look at the file and begin the pass.
+
+        Raises:
+            SourceGone: It is not there.
+            SourceChanged: It has another size.
+        """
+        found = look_again(self._job.path)
+        if found.size != self._job.fingerprint.size:
+            raise _changed(self._job, found)
+        self._source = Source(self._job.path, self._job.span, found)
+        self._old = frozenset(state.receipts)
+        held = [receipt.span for receipt in state.receipts]
+        missing = list(cut(state.missing, (), self._job.part_size)) if self._job.md5 else []
+        self._begin(sorted(held + missing))
+
+    async def settle_suspicion(self, state: State) -> None:
+        """If the modification time moved since the job began, prove every receipt now.
+
+        Raises:
+            SourceChanged: A receipt disagrees with the file.
+        """
+        if self._pass is None or self.source.fingerprint.mtime_ns == self._job.fingerprint.mtime_ns:
+            return
+        if state.receipts:
+            await self._pass.reach(state.receipts[-1].span.stop)
+            self._compare(state.receipts)
+
+    def advance(self, state: State) -> None:
+        """Let the pass follow the sending, and hear what it found so far.
+
+        Raises:
+            SourceChanged: The file moved, or a receipt disagrees with it.
+            SourceGone: It cannot be read any more.
+        """
+        if self._pass is None:
+            return
+        self._pass.check()
+        missing = state.missing
+        lowest = missing[0].start if missing else self._job.span.stop
+        self._pass.allow(lowest + (self._slots.slots.count + 2) * self._job.part_size)
+        self._compare(state.receipts)
+
+    async def complete(self, state: State) -> str | None:
+        """Wait for the pass to end and for every digest to agree; the MD5 in hex.
+
+        None for a job without MD5.
+
+        Raises:
+            SourceChanged: The file moved, or a receipt disagrees with it.
+            SourceGone: It cannot be read any more.
+        """
+        spans = tuple(receipt.span for receipt in state.receipts)
+        if self._job.md5 and (self._pass is None or self._pass.spans != spans):
+            # The parts were cut otherwise than the pass had expected.
+            await self.close()
+            self._begin(spans)
+        if self._pass is not None:
+            await self._pass.reach(self._job.span.stop)
+            self._compare(state.receipts)
+        if look_again(self._job.path) != self.source.fingerprint:
+            raise SourceChanged(
+                f"{self._job.path} changed while it was being uploaded; nothing was completed",
+                hint="upload it again when nobody writes to it",
+            )
+        return self._pass.md5() if self._pass is not None and self._job.md5 else None
+
+    async def close(self) -> None:
+        """End the pass."""
+        if self._pass is not None:
+            await self._pass.close()
+
+    def _begin(self, spans: Iterable[Span]) -> None:
+        self._pass = Pass(self.source, tuple(spans), md5=self._job.md5)
+        self._pass.start()
+
+    def _compare(self, receipts: Iterable[Receipt]) -> None:
+        digests = self._pass.digests if self._pass is not None else {}
+        for receipt in receipts:
+            found = digests.get(receipt.span)
+            if found is None or found == receipt.xxh3:
+                continue
+            if receipt in self._old:
+                raise _changed(self._job, None)
+            raise SourceChanged(
+                f"{self._job.path} changed while it was being uploaded; nothing was completed",
+                hint="upload it again when nobody writes to it",
+            )
+
+
+def _changed(job: Job, found: Fingerprint | None) -> SourceChanged:
+    how = (
+        f"it has {found.size} bytes now, not {job.fingerprint.size}"
+        if found
+        else "its content is not what was sent before"
+    )
+    return SourceChanged(
+        f"{job.path} changed since the upload began: {how}",
+        between_runs=True,
+        hint="upload it again to send the new content",
+    )

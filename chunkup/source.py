@@ -1,0 +1,252 @@
+"""The file: what it is, ranged reads of it, and the pass that proves it.
+
+Reads have threads of their own (see :class:`Readers`), and so has each pass: work that shares
+the loop's default executor would hold an interrupted process until it is done.
+"""
+
+import asyncio
+import hashlib
+import mimetypes
+import os
+import stat
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath
+from typing import Final
+
+import aiofiles
+from xxhash import xxh3_128
+
+from chunkup.errors import NoSuchFile, NotAFile, SourceChanged, SourceGone, Unreadable
+from chunkup.models import Fingerprint, Source, Span
+from chunkup.outlast import outlast
+from chunkup.provider import MIME_TYPES
+
+_PASS_READ: Final = 1 << 20
+
+
+def inspect(path: str | os.PathLike[str]) -> tuple[str, Fingerprint]:
+    """The real path and the fingerprint of a file that can be uploaded.
+
+    Raises:
+        NoSuchFile: Nothing is there.
+        NotAFile: It is a directory, a pipe, a device or a socket.
+        Unreadable: This user may not read it.
+    """
+    shown = os.fspath(path)
+    real = os.path.realpath(shown)
+    try:
+        found = os.stat(real)  # noqa: PTH116  (a descriptor or path, as the file system has it)
+    except FileNotFoundError as error:
+        raise NoSuchFile(f"there is no file {shown}", hint="check the path") from error
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"{shown} cannot be looked at: {error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        raise NotAFile(f"{shown} is {kind}", hint="give the path of a regular file")
+    if not os.access(real, os.R_OK):
+        raise Unreadable(f"{shown} cannot be read by this user", hint=f"chmod u+r {shown}")
+    return real, _fingerprint(found)
+
+
+def look_again(path: str) -> Fingerprint:
+    """The fingerprint of a file that a job already knows.
+
+    Raises:
+        SourceGone: It is not there, or no regular file any more.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116  (as above)
+    except OSError as error:
+        raise _gone(path, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise SourceGone(f"{path} is no regular file any more")
+    return _fingerprint(found)
+
+
+def _fingerprint(found: os.stat_result) -> Fingerprint:
+    return Fingerprint(found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+
+
+def _gone(path: str, error: OSError) -> SourceGone:
+    return SourceGone(
+        f"{path} cannot be read any more: {error.strerror or error}",
+        hint="put the file back as it was, then resume",
+    )
+
+
+def _changed(path: str) -> SourceChanged:
+    return SourceChanged(
+        f"{path} changed while it was being uploaded; nothing was completed",
+        hint="upload it again when nobody writes to it",
+    )
+
+
+def _check(source: Source, descriptor: int) -> None:
+    if _fingerprint(os.fstat(descriptor)) != source.fingerprint:
+        raise _changed(source.path)
+
+
+def mime_type_of(filename: str) -> str:
+    """The MIME type by the name's extension: the API's own table first, then the system's."""
+    known = MIME_TYPES.get(PurePath(filename).suffix.lower())
+    return known or mimetypes.guess_type(filename)[0] or "application/octet-stream"
+
+
+class Readers:
+    """Ranged reads for all workers of a process, with threads of their own."""
+
+    def __init__(self, threads: int = 4) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="chunkup-read")
+
+    async def read(self, source: Source, span: Span, read_size: int) -> AsyncGenerator[bytes, None]:
+        """The bytes of one stretch, in reads of at most ``read_size``, all of them or an error.
+
+        Each call opens the file by its path and checks, before the first byte and after the
+        last, that it is the file of the fingerprint.
+
+        Raises:
+            SourceChanged: It is another file now, or was written to.
+            SourceGone: It vanished, or a read failed.
+        """
+        try:
+            async with aiofiles.open(
+                source.path, "rb", buffering=0, executor=self._threads
+            ) as handle:
+                _check(source, handle.fileno())
+                await handle.seek(span.start)
+                left = span.size
+                while left:
+                    # Closing a descriptor under a read of it would let the read meet
+                    # whatever file gets that number next.
+                    chunk = await outlast(handle.read(min(read_size, left)))
+                    if not chunk:
+                        raise _changed(source.path)
+                    left -= len(chunk)
+                    yield chunk
+                _check(source, handle.fileno())
+        except OSError as error:
+            raise _gone(source.path, error) from error
+
+    def close(self) -> None:
+        """End the threads; reads under way finish by themselves."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Pass:
+    """One ordered reading of the source beside the workers, in a thread of its own.
+
+    It yields XXH3-128 of each stretch in ``spans`` and, with ``md5``, the MD5 of all of
+    them together. It reads no further than :meth:`allow` permits, so that the workers and it
+    share the disk's cache and the file is read once.
+    """
+
+    def __init__(self, source: Source, spans: Sequence[Span], *, md5: bool) -> None:
+        self._source = source
+        self._spans = tuple(spans)
+        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
+        self._loop = asyncio.get_running_loop()
+        self._permit = threading.Condition()
+        self._limit = 0
+        self._stopping = False
+        self._news = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._error: Exception | None = None
+        self.digests: dict[Span, str] = {}
+        self.reached = 0
+        self._thread = threading.Thread(target=self._run, name="chunkup-md5", daemon=True)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The stretches it was started for."""
+        return self._spans
+
+    def start(self) -> None:
+        """Begin reading, as far as is allowed."""
+        self._thread.start()
+
+    def allow(self, offset: int) -> None:
+        """Permit reading of stretches that begin below ``offset``; it never shrinks."""
+        with self._permit:
+            self._limit = max(self._limit, offset)
+            self._permit.notify_all()
+
+    def check(self) -> None:
+        """Raise what went wrong so far, if anything did; see :meth:`reach`."""
+        if self._error is not None:
+            raise self._error
+
+    async def reach(self, offset: int) -> None:
+        """Wait until every stretch that begins below ``offset`` has its digest.
+
+        Raises:
+            SourceChanged: The file is not the one of the fingerprint.
+            SourceGone: It vanished, or a read failed.
+        """
+        self.allow(offset)
+        wanted = [span for span in self._spans if span.start < offset]
+        while self._error is None and not all(span in self.digests for span in wanted):
+            self._news.clear()
+            await self._news.wait()
+        self.check()
+
+    def md5(self) -> str | None:
+        """Lowercase hex of the whole, once everything was reached; None without ``md5``."""
+        return self._md5.hexdigest() if self._md5 is not None else None
+
+    async def close(self) -> None:
+        """Stop at the next read and wait for the thread to end."""
+        if not self._thread.is_alive():
+            return
+        with self._permit:
+            self._stopping = True
+            self._permit.notify_all()
+        await self._finished.wait()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._read_all()
+        except (SourceChanged, SourceGone) as error:
+            self._error = error
+        except OSError as error:
+            self._error = _gone(self._source.path, error)
+        finally:
+            self._tell(self._news.set)
+            self._tell(self._finished.set)
+
+    def _read_all(self) -> None:
+        block = memoryview(bytearray(_PASS_READ))
+        with open(self._source.path, "rb", buffering=0) as handle:  # noqa: PTH123  (unbuffered, as the workers read)
+            _check(self._source, handle.fileno())
+            for span in self._spans:
+                if not self._permitted(span):
+                    return
+                handle.seek(span.start)
+                digest, left = xxh3_128(), span.size
+                while left:
+                    if self._stopping:
+                        return
+                    count = handle.readinto(block[: min(left, _PASS_READ)])
+                    if not count:
+                        raise _changed(self._source.path)
+                    left -= count
+                    self.reached += count
+                    digest.update(block[:count])
+                    if self._md5 is not None:
+                        self._md5.update(block[:count])
+                _check(self._source, handle.fileno())
+                self.digests[span] = digest.hexdigest()
+                self._tell(self._news.set)
+
+    def _permitted(self, span: Span) -> bool:
+        with self._permit:
+            while span.start >= self._limit and not self._stopping:
+                self._permit.wait()
+            return not self._stopping
+
+    def _tell(self, change: Callable[[], None]) -> None:
+        # A loop that is gone has nobody left to tell.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(change)
