@@ -54,7 +54,7 @@ class ChunkupError(Exception):
     """
 
     code: ClassVar[str] = "error"
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(
         self,
@@ -306,7 +306,15 @@ class JournalTrouble(Stopped):
 
 
 class Interrupted(ChunkupError):
-    """A signal or a caller asked to stop. Receipts are kept."""
+    """A signal or a caller asked to stop. Receipts are kept.
+
+    Args:
+        message: The sentence.
+        signal: The signal's number; the exit code is 128 more.
+    """
 
     code = "interrupted"
-    exit_code = 130
+
+    def __init__(self, message: str, *, signal: int = 2, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = 128 + signal

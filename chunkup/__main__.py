@@ -1,0 +1,5 @@
+"""``python -m chunkup``."""
+
+from chunkup.cli.main import main
+
+main()

@@ -1,0 +1,240 @@
+"""Options that several commands share, and what they make."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from chunkup.text import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from chunkup.uploader import AsyncUploader
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Size(click.ParamType[int]):
+    """``64MiB`` or ``200MB``, in bytes."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes."""
+        try:
+            return value if isinstance(value, int) else parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Duration(click.ParamType[float]):
+    """``90s`` or ``2h``, in seconds."""
+
+    name = "DURATION"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds."""
+        try:
+            return value if isinstance(value, int | float) else parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def journal_option(function: _Function) -> _Function:
+    """``--journal``, for every command that reads or writes it."""
+    return click.option(
+        "--journal",
+        type=click.Path(path_type=Path),
+        envvar="CHUNKUP_JOURNAL",
+        show_envvar=True,
+        metavar="PATH",
+        help="The journal's file.  [default: in your state folder]",
+    )(function)
+
+
+def where_options(function: _Function) -> _Function:
+    """Where to send and as whom."""
+    options = (
+        click.option(
+            "--base-url",
+            envvar="CHUNKUP_BASE_URL",
+            show_envvar=True,
+            metavar="URL",
+            help="The API, such as https://host/v1.  [default: OPENAI_BASE_URL, then OpenAI]",
+        ),
+        click.option(
+            "--organization",
+            envvar="CHUNKUP_ORGANIZATION",
+            show_envvar=True,
+            metavar="ID",
+            help="Organization to send as.  [default: OPENAI_ORG_ID]",
+        ),
+        click.option(
+            "--project",
+            envvar="CHUNKUP_PROJECT",
+            show_envvar=True,
+            metavar="ID",
+            help="Project to send as.  [default: OPENAI_PROJECT_ID]",
+        ),
+        click.option(
+            "--allow-http",
+            is_flag=True,
+            envvar="CHUNKUP_ALLOW_HTTP",
+            show_envvar=True,
+            help="Let the key cross a network over plain http.",
+        ),
+        click.option(
+            "--no-key",
+            is_flag=True,
+            envvar="CHUNKUP_NO_KEY",
+            show_envvar=True,
+            help="Send no key.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return journal_option(function)
+
+
+def transport_options(function: _Function) -> _Function:
+    """How to send."""
+    options = (
+        click.option(
+            "--workers",
+            type=click.IntRange(1, 64),
+            default=16,
+            show_default=True,
+            envvar="CHUNKUP_WORKERS",
+            show_envvar=True,
+            help="Most parts in flight at once.",
+        ),
+        click.option(
+            "--retries",
+            type=click.IntRange(0, 100),
+            default=8,
+            show_default=True,
+            envvar="CHUNKUP_RETRIES",
+            show_envvar=True,
+            help="Attempts after the first for one request.",
+        ),
+        click.option(
+            "--stall-timeout",
+            type=Duration(),
+            default="60s",
+            show_default=True,
+            envvar="CHUNKUP_STALL_TIMEOUT",
+            show_envvar=True,
+            help="Cut an attempt that makes no progress for so long.",
+        ),
+        click.option(
+            "--offline-wait",
+            type=Duration(),
+            default="15m",
+            show_default=True,
+            envvar="CHUNKUP_OFFLINE_WAIT",
+            show_envvar=True,
+            help="Wait so long for a network that is gone.",
+        ),
+        click.option(
+            "--quiet",
+            "-q",
+            is_flag=True,
+            envvar="CHUNKUP_QUIET",
+            show_envvar=True,
+            help="No progress, only results and errors.",
+        ),
+        click.option(
+            "--progress",
+            type=click.Choice(["auto", "bar", "lines", "none"]),
+            default="auto",
+            show_default=True,
+            envvar="CHUNKUP_PROGRESS",
+            show_envvar=True,
+            help="How progress is shown on stderr.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The values of :func:`where_options`."""
+
+    base_url: str | None
+    organization: str | None
+    project: str | None
+    allow_http: bool
+    no_key: bool
+    journal: Path | None
+
+    def command(self, *words: str) -> str:
+        """A command with the same destination and journal, that can be pasted."""
+        line = ["chunkup", *words]
+        for flag, value in (
+            ("--base-url", self.base_url),
+            ("--organization", self.organization),
+            ("--project", self.project),
+            ("--journal", str(self.journal) if self.journal else None),
+        ):
+            if value:
+                line += [flag, value]
+        for flag, said in (("--allow-http", self.allow_http), ("--no-key", self.no_key)):
+            if said:
+                line.append(flag)
+        return shlex.join(line)
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """The values of :func:`transport_options`."""
+
+    workers: int
+    retries: int
+    stall_timeout: float
+    offline_wait: float
+    quiet: bool
+    progress: str
+
+
+def take(kind: type[Any], values: dict[str, Any]) -> Any:
+    """Take a group's values out of a command's keyword arguments."""
+    return kind(**{name: values.pop(name) for name in kind.__dataclass_fields__})
+
+
+def make_uploader(where: Where, how: How | None = None, **more: Any) -> "AsyncUploader":
+    """The uploader that the options describe.
+
+    Raises:
+        Refused: No key, or an option that cannot be.
+    """
+    from chunkup.models import Options
+    from chunkup.uploader import AsyncUploader
+
+    options = Options()
+    if how is not None:
+        options = replace(
+            options,
+            workers=how.workers,
+            retries=how.retries,
+            stall_timeout=how.stall_timeout,
+            offline_wait=how.offline_wait,
+        )
+    return AsyncUploader(
+        base_url=where.base_url,
+        organization=where.organization,
+        project=where.project,
+        allow_http=where.allow_http,
+        no_key=where.no_key,
+        journal=where.journal,
+        options=options,
+        command=shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),  # noqa: PTH119
+        **more,
+    )

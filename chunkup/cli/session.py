@@ -1,0 +1,101 @@
+"""A command's stay in the loop: signals in, results and errors out."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import click
+
+from chunkup.errors import ChunkupError, Interrupted
+
+_Result = TypeVar("_Result")
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# The first that applies is the exit code of a command with several files.
+_WORST_FIRST: Final = (4, 1, 3, 75)
+
+
+def run(
+    work: Coroutine[Any, Any, _Result],
+    *,
+    go_on: Callable[[], str | None] = lambda: None,
+    restore: Callable[[], None] = lambda: None,
+) -> _Result:
+    """Run a command's coroutine; a first signal stops it, a second one leaves at once.
+
+    Args:
+        work: The command.
+        go_on: The command that continues, asked for when a signal came.
+        restore: Puts the terminal right before leaving at once.
+
+    Raises:
+        Interrupted: A signal came; what was accepted is kept.
+    """
+    with asyncio.Runner() as runner:
+        return runner.run(_stoppable(work, go_on, restore))
+
+
+async def _stoppable(
+    work: Coroutine[Any, Any, _Result],
+    go_on: Callable[[], str | None],
+    restore: Callable[[], None],
+) -> _Result:
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    came: list[int] = []
+
+    def stop(number: int) -> None:
+        came.append(number)
+        if len(came) > 1:
+            restore()
+            os._exit(128 + number)
+        task.cancel()
+
+    for number in _SIGNALS:
+        # nohup ignores hang-ups on purpose.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stop, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not came:
+            raise
+        command = go_on()
+        said = "what was accepted is kept" if command else "nothing is left to continue"
+        name = signal.Signals(came[0]).name
+        raise Interrupted(f"stopped by {name}; {said}", signal=came[0], hint=command) from None
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def worst(errors: list[ChunkupError]) -> int:
+    """The exit code of a command in which these things went wrong."""
+    codes = {error.exit_code for error in errors}
+    return next((code for code in _WORST_FIRST if code in codes), max(codes, default=0))
+
+
+class Output:
+    """Standard output, which may break without stopping an upload."""
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    def line(self, text: str) -> None:
+        """Print one line now; on stderr if nobody reads stdout any more."""
+        if not self.broken:
+            try:
+                sys.stdout.write(text + "\n")
+                sys.stdout.flush()
+            except OSError:
+                self.broken = True
+                with suppress(OSError):
+                    # Or the interpreter complains about it once more when it exits.
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            else:
+                return
+        click.echo(text, err=True)
