@@ -149,17 +149,15 @@ class Run:
             TooSlow: It has none, or enough were lost.
         """
         rate, size = self._link.average, self._job.size
-        needed = size / rate if rate > 0 else float("inf")
         if self._created >= self._shop.options.generations:
             raise TooSlow(
                 f"{self._created} Uploads were lost before {size_text(size)} were through",
                 hint="send it over a faster link, or cut it into smaller files",
             )
-        if self._life is not None and needed > self._life:
-            speed = f"at {size_text(rate)}/s " if rate > 0 else "at this speed "
-            need = f"need {duration_text(needed)}" if rate > 0 else "never arrive"
+        if rate > 0 and self._life is not None and size / rate > self._life:
             raise TooSlow(
-                f"{speed}{size_text(size)} {need}, and an Upload lives {duration_text(self._life)}",
+                f"at {size_text(rate)}/s {size_text(size)} need {duration_text(size / rate)}, "
+                f"and an Upload lives {duration_text(self._life)}",
                 hint="send it over a faster link, or cut it into smaller files",
             )
 

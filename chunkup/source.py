@@ -110,24 +110,29 @@ class Readers:
             SourceChanged: It is another file now, or was written to.
             SourceGone: It vanished, or a read failed.
         """
+        # Each step is waited for to its end even when cancelled. A file that opens for nobody
+        # stays open; and closing a descriptor under a read of it would let that read meet
+        # whatever file gets the number next.
+        opening = asyncio.ensure_future(
+            aiofiles.open(source.path, "rb", buffering=0, executor=self._threads)
+        )
         try:
-            async with aiofiles.open(
-                source.path, "rb", buffering=0, executor=self._threads
-            ) as handle:
-                _check(source, handle.fileno())
-                await handle.seek(span.start)
-                left = span.size
-                while left:
-                    # Closing a descriptor under a read of it would let the read meet
-                    # whatever file gets that number next.
-                    chunk = await outlast(handle.read(min(read_size, left)))
-                    if not chunk:
-                        raise _changed(source.path)
-                    left -= len(chunk)
-                    yield chunk
-                _check(source, handle.fileno())
+            handle = await outlast(opening)
+            _check(source, handle.fileno())
+            await handle.seek(span.start)
+            left = span.size
+            while left:
+                chunk = await outlast(handle.read(min(read_size, left)))
+                if not chunk:
+                    raise _changed(source.path)
+                left -= len(chunk)
+                yield chunk
+            _check(source, handle.fileno())
         except OSError as error:
             raise _gone(source.path, error) from error
+        finally:
+            if opening.done() and not opening.exception():
+                await outlast(opening.result().close())
 
     def close(self) -> None:
         """End the threads; reads under way finish by themselves."""

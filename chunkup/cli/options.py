@@ -179,7 +179,7 @@ class Where:
         """A command with the same destination and journal, that can be pasted."""
         line = ["chunkup", *words]
         for flag, value in (
-            ("--base-url", self.base_url),
+            ("--base-url", self.base_url or os.environ.get("OPENAI_BASE_URL")),
             ("--organization", self.organization),
             ("--project", self.project),
             ("--journal", str(self.journal) if self.journal else None),
