@@ -50,6 +50,7 @@ def refuse_after(house: House, parts: int, status: int = 400) -> None:
 
 async def stop_half_way(house: House, uploader: AsyncUploader, source: Path) -> str:
     """Upload until five parts have receipts, then be refused; the job's id."""
+    house.calls.clear()
     refuse_after(house, 5)
     seen: list[events.Event] = []
     with pytest.raises(Rejected):

@@ -306,4 +306,3 @@ class Journal:
         elif getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
             self._broken = failure
         return failure
-
