@@ -29,14 +29,17 @@ def plan(span: Span, *, part_size: int, purpose: str, limits: Limits) -> Plan:
     return Plan(span, part_size)
 
 
-def whole(size: int) -> Span:
+def whole(size: int, path: str = "the file") -> Span:
     """The stretch that is a whole file.
 
     Raises:
         EmptyFile: There is nothing to upload.
     """
     if size < 1:
-        raise EmptyFile("the file is empty, and the API takes no empty files")
+        raise EmptyFile(
+            f"{path} is empty, and the API takes no empty files",
+            hint="see that whatever writes it is done, then run the same command",
+        )
     return Span(0, size)
 
 

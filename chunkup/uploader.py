@@ -214,7 +214,7 @@ class AsyncUploader:
             Refused: It cannot be uploaded.
         """
         real, found = inspect(path)
-        span = whole(found.size)
+        span = whole(found.size, os.fspath(path))
         limits = self._endpoint.provider.limits
         if not purpose or not purpose.isprintable() or len(purpose) > 64:
             raise BadOption(f"{purpose!r} is not a purpose", hint="say --purpose user_data")

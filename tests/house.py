@@ -1,5 +1,6 @@
 """The embedded server as tests hold it: in this loop, with its clock and its wire in hand."""
 
+import asyncio
 import hashlib
 import random
 import time
@@ -8,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from chunkup import AsyncUploader, Options
 from chunkup.server.app import Arrival, create_app, start
@@ -68,6 +69,35 @@ class House:
     calls: list[str] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     intercept: Intercept | None = None
+    runner: web.AppRunner | None = None
+    _busy: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def idle(self) -> None:
+        """Wait until all that was sent so far has been handled."""
+        # What lies in the sockets already is read before a later connection is served.
+        async with ClientSession() as session, session.get(self.url + "/files"):
+            pass
+        while self._busy:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def no_connections(self) -> None:
+        """Wait until every connection that clients closed is closed on this side too."""
+        while self.runner and self.runner.server and self.runner.server.connections:  # noqa: ASYNC110  (aiohttp tells nobody)
+            await asyncio.sleep(0)
+
+    async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Every request comes through here."""
+        self.calls.append(call_of(request))
+        self._busy += 1
+        try:
+            if self.intercept is not None:
+                return await self.intercept(request, handler)
+            return await handler(request)
+        finally:
+            self._busy -= 1
+            self._idle.set()
 
     def uploader(
         self,
@@ -110,13 +140,11 @@ async def open_house(
 
     @web.middleware
     async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
-        house.calls.append(call_of(request))
-        if house.intercept is not None:
-            return await house.intercept(request, handler)
-        return await handler(request)
+        return await house.handle(request, handler)
 
     app = create_app(store, key=key, observer=house.arrivals.append, middlewares=[watch])
     runner, house.url = await start(app)
+    house.runner = runner
     try:
         yield house
     finally:

@@ -129,15 +129,7 @@ def _end_of(note: "RunNote") -> str:
 def _next(line: "JobLine", state: str, path: "Path | None") -> str | None:
     if state not in {"stopped", "in-doubt"}:
         return None
-    account = line.job.account
-    where = Where(
-        base_url=account.base_url,
-        organization=account.organization,
-        project=account.project,
-        allow_http=False,
-        no_key=account.key_hash is None,
-        journal=path,
-    )
+    where = Where.of(line.job.account, path)
     return where.command("resume", line.job.id)
 
 

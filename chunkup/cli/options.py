@@ -13,6 +13,7 @@ import click
 from chunkup.text import parse_duration, parse_size
 
 if TYPE_CHECKING:
+    from chunkup.models import Account
     from chunkup.uploader import AsyncUploader
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -174,6 +175,18 @@ class Where:
     allow_http: bool
     no_key: bool
     journal: Path | None
+
+    @classmethod
+    def of(cls, account: "Account", journal: Path | None) -> "Where":
+        """Where a job of this account goes on."""
+        return cls(
+            base_url=account.base_url,
+            organization=account.organization,
+            project=account.project,
+            allow_http=False,
+            no_key=account.key_hash is None,
+            journal=journal,
+        )
 
     def command(self, *words: str) -> str:
         """A command with the same destination and journal, that can be pasted."""

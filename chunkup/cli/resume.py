@@ -62,10 +62,12 @@ async def _named(uploader: "AsyncUploader", names: tuple[str, ...]) -> "list[Wor
 
 async def _stopped(uploader: "AsyncUploader", where: Where, every: bool) -> "list[Work]":  # noqa: FBT001  (bound by partial above)
     """Every job that stopped here, and ids that were committed but never printed."""
+    from chunkup.journal import busy
     from chunkup.machine import OPEN, Phase
 
     journal, account = await uploader.journal(), await uploader.account()
     works: list[Work] = []
+    held: list[JobLine] = []
     for line in await journal.lines():
         recent = every or time.time() - line.active_at < _RECENT
         unsaid = line.phase is Phase.COMPLETED and not line.printed
@@ -76,18 +78,20 @@ async def _stopped(uploader: "AsyncUploader", where: Where, every: bool) -> "lis
         elif not recent:
             _leave(line, "it stopped more than seven days ago", where)
         elif journal.holder_lives(line):
-            _leave(line, "another process is running it", where, busy=True)
+            click.echo(f"leaving {line.job.id}: another process is running it", err=True)
+            held.append(line)
         else:
             what = "print the id of" if unsaid else "continue"
             click.echo(f"{what} {line.job.id}: {_named_file(line)}", err=True)
             works.append(_work(uploader, line.job.id, line.job.path))
+    if held and not works and held[0].holder is not None:
+        raise busy(held[0].job.id, held[0].holder)
     return works
 
 
-def _leave(line: "JobLine", why: str, where: Where, *, busy: bool = False) -> None:
-    text = f"leaving {line.job.id} ({_named_file(line)}): {why}"
-    if not busy:
-        text += f"; take it with: {where.command('resume', line.job.id)}"
+def _leave(line: "JobLine", why: str, where: Where) -> None:
+    command = Where.of(line.job.account, where.journal).command("resume", line.job.id)
+    text = f"leaving {line.job.id} ({_named_file(line)}): {why}; take it with: {command}"
     click.echo(text, err=True)
 
 

@@ -7,8 +7,8 @@ a commit, durable against power loss, and one file to copy. Facts are what
 by the machine.
 """
 
-from chunkup.journal.claims import Holder
+from chunkup.journal.claims import Holder, busy
 from chunkup.journal.journal import Journal, default_path
 from chunkup.journal.listing import JobLine, RunNote
 
-__all__ = ["Holder", "JobLine", "Journal", "RunNote", "default_path"]
+__all__ = ["Holder", "JobLine", "Journal", "RunNote", "busy", "default_path"]
