@@ -12,7 +12,7 @@ import sysconfig
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import click
 
@@ -52,8 +52,7 @@ async def _demo(file: Path | None, folder: Path) -> None:
         file = folder / "stdlib.jsonl"
         _step(f"writing {size_text(_SIZE)} of JSONL out of the standard library's sources")
         await asyncio.to_thread(_write_jsonl, file)
-    stage = _Stage(file, folder)
-    async with stage:
+    async with _Stage(file, folder) as stage:
         await stage.upload_and_kill()
         file_id = await stage.resume()
         await asyncio.to_thread(stage.compare, file_id)
@@ -94,7 +93,7 @@ class _Stage:
         self._killed = asyncio.Event()
         self._quiet = asyncio.Event()
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         from chunkup.server.app import create_app, start
         from chunkup.server.store import Store
 
@@ -102,6 +101,7 @@ class _Stage:
         app = create_app(self._store, observer=self._observe, middlewares=[self._hold()])
         self._runner, self._url = await start(app)
         _step(f"the embedded server accepts requests at {self._url}")
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         self._killed.set()

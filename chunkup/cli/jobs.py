@@ -44,7 +44,7 @@ async def _listed(path: "Path | None") -> list[tuple[str, ...]]:
                 printable(line.job.purpose, 20),
                 printable(line.file_id or line.job.filename, 60),
                 duration_text(time.time() - line.active_at),
-                printable(line.why or "", 100),
+                printable(why_of(journal, line) or "", 100),
             )
             for line in await journal.lines()
         ]
@@ -61,6 +61,13 @@ def state_of(journal: "Journal", line: "JobLine") -> str:
     if journal.holder_lives(line):
         return "running"
     return "in-doubt" if line.phase is Phase.ASKED else "stopped"
+
+
+def why_of(journal: "Journal", line: "JobLine") -> str | None:
+    """Why a job stopped, if it did."""
+    if line.run_open and state_of(journal, line) in {"stopped", "in-doubt"}:
+        return "killed, or the machine went down"
+    return line.why
 
 
 @click.command(short_help="Show one job: how far it is, and why it stopped.")
@@ -81,6 +88,7 @@ async def _shown(name: str, path: "Path | None") -> list[str]:
         job = await journal.job(name)
         line = await journal.line(job.id)
         state = state_of(journal, line)
+        why = why_of(journal, line)
         runs = await journal.runs(job.id)
     finally:
         await journal.close()
@@ -98,7 +106,7 @@ async def _shown(name: str, path: "Path | None") -> list[str]:
         ("held by", f"process {line.holder.pid} on {line.holder.host}")
         if line.holder and state == "running"
         else ("", None),
-        ("why", line.why),
+        ("why", why),
     ]
     shown = [f"{label + ':':<9}{printable(value, 1000)}" for label, value in rows if value]
     for note in runs:
@@ -121,7 +129,7 @@ def _end_of(note: "RunNote") -> str:
     if note.exit_code == 0:
         return "completed"
     if note.exit_code is None:
-        return f"process {note.pid} on {note.host}: no end was noted, it runs or was killed"
+        return f"process {note.pid} on {note.host}, no end noted"
     request = f" (request {note.request_id})" if note.request_id else ""
     return f"exit {note.exit_code}: {note.code}: {note.message}{request}"
 

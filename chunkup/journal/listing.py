@@ -19,6 +19,7 @@ class JobLine:
     """One job as a list shows it. ``done`` bytes and ``parts`` have receipts.
 
     ``active_at`` is when a run last began or ended; ``why`` is the last run's reason to stop.
+    ``run_open`` says that no end of that run was noted: it runs, or it was killed.
     ``holder`` is who claims the job, which need not live any more.
     """
 
@@ -31,6 +32,7 @@ class JobLine:
     file_id: str | None
     active_at: float
     why: str | None
+    run_open: bool
     owner: str | None
     holder: Holder | None
     printed: bool
@@ -105,6 +107,7 @@ def _line(job: Job, row: dict[str, object]) -> JobLine:
         file_id=None if row["file_id"] is None else str(row["file_id"]),
         active_at=_moment(row["ended_at"]) or _moment(row["started_at"]) or job.created_at,
         why=str(why) if why and not completed else None,
+        run_open=row["started_at"] is not None and row["ended_at"] is None,
         owner=str(owner) if owner else None,
         holder=Holder(
             _number(row["owner_pid"]), str(row["owner_host"]), _moment(row["owner_since"])
