@@ -265,6 +265,8 @@ async def _mapped(what: str) -> AsyncIterator[None]:
         ) from error
     except aiohttp.ClientConnectorError as error:
         raise Unreachable(f"cannot reach {error.host}: {error.strerror}", sent=False) from error
+    except aiohttp.ConnectionTimeoutError as error:
+        raise Unreachable("no connection was made in time", sent=False) from error
     except TimeoutError as error:
         raise Unreachable(f"no answer in time to: {what}") from error
     except (aiohttp.ClientError, OSError) as error:
@@ -287,7 +289,7 @@ def segment(text: str) -> str:
     Raises:
         BadAnswer: It would not stay one.
     """
-    if text in {"", ".", ".."}:
+    if text in {"", ".", ".."} or _broken(text):
         raise BadAnswer(f"the server gave {text!r} for an id")
     return quote(text, safe="")
 
@@ -298,9 +300,14 @@ def _nonsense(wanted: str) -> ServerTrouble:
 
 def _text(found: Mapping[str, Any], name: str) -> str:
     value = found.get(name)
-    if not isinstance(value, str) or not value or len(value) > 4096:
+    if not isinstance(value, str) or not 0 < len(value) <= 4096 or _broken(value):
         raise _nonsense(f"a text for {name!r}")
     return value
+
+
+def _broken(text: str) -> bool:
+    """Whether a text cannot be sent back: JSON can spell half of a surrogate pair."""
+    return any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _optional(found: Mapping[str, Any], name: str) -> str | None:

@@ -92,6 +92,11 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
     for name, value in extra.items():
         if name.lower() in _FORBIDDEN or not _sendable(name) or not _sendable(value, " \t"):
             raise BadOption(f"the header {name!r} cannot be set", hint="leave that header away")
+    organization = organization or environ.get("OPENAI_ORG_ID") or None
+    project = project or environ.get("OPENAI_PROJECT_ID") or None
+    for what, who in (("organization", organization), ("project", project)):
+        if who is not None and not _sendable(who):
+            raise BadOption(f"the {what} has characters that no header can carry")
     key = None if no_key else _key_source(api_key, environ)
     if key is None and not no_key:
         raise NoKey(
@@ -109,8 +114,8 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
     return Endpoint(
         base_url=str(url),
         provider=OPENAI,
-        organization=organization or environ.get("OPENAI_ORG_ID") or None,
-        project=project or environ.get("OPENAI_PROJECT_ID") or None,
+        organization=organization,
+        project=project,
         key=key,
         extra=tuple(extra.items()),
     )

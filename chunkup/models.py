@@ -243,6 +243,14 @@ class Options:
     patience: float = 120.0
     generations: int = 3
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.workers <= 64:
+            raise ValueError(f"between 1 and 64 workers, not {self.workers}")
+        if self.retries < 0 or self.generations < 1:
+            raise ValueError("at least no retries and one Upload")
+        if not (self.stall_timeout > 0 and self.complete_timeout > 0):
+            raise ValueError("a time-out is longer than nothing")
+
     @property
     def read_size(self) -> int:
         """Bytes of one read: memory is workers times this, whatever the part size."""

@@ -23,7 +23,7 @@ class Slots:
 
     ceiling: int
     count: int = field(init=False)
-    _judged: float = field(default=0.0, init=False)
+    _judged: float = field(default=float("-inf"), init=False)
     _best: float = field(default=0.0, init=False)
     _accepted: int = field(default=0, init=False)
     _probing: bool = field(default=True, init=False)

@@ -35,8 +35,8 @@ def inspect(path: str | os.PathLike[str]) -> tuple[str, Fingerprint]:
         Unreadable: This user may not read it.
     """
     shown = os.fspath(path)
-    real = os.path.realpath(shown)
     try:
+        real = os.path.realpath(shown)
         found = os.stat(real)  # noqa: PTH116  (a descriptor or path, as the file system has it)
     except FileNotFoundError as error:
         raise NoSuchFile(f"there is no file {shown}", hint="check the path") from error
@@ -83,6 +83,11 @@ def _changed(path: str) -> SourceChanged:
     )
 
 
+def _open_now(path: str, flags: int) -> int:
+    """Open without waiting: a pipe that took the file's name would wait for a writer."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def _check(source: Source, descriptor: int) -> None:
     if _fingerprint(os.fstat(descriptor)) != source.fingerprint:
         raise _changed(source.path)
@@ -114,7 +119,7 @@ class Readers:
         # stays open; and closing a descriptor under a read of it would let that read meet
         # whatever file gets the number next.
         opening = asyncio.ensure_future(
-            aiofiles.open(source.path, "rb", buffering=0, executor=self._threads)
+            aiofiles.open(source.path, "rb", buffering=0, executor=self._threads, opener=_open_now)
         )
         try:
             handle = await outlast(opening)
@@ -223,7 +228,7 @@ class Pass:
 
     def _read_all(self) -> None:
         block = memoryview(bytearray(_PASS_READ))
-        with open(self._source.path, "rb", buffering=0) as handle:  # noqa: PTH123  (unbuffered, as the workers read)
+        with open(self._source.path, "rb", buffering=0, opener=_open_now) as handle:
             _check(self._source, handle.fileno())
             for span in self._spans:
                 if not self._permitted(span):

@@ -5,6 +5,7 @@ Sizes: ``64MiB`` is 2^20 based, ``200MB`` is 10^6 based. Durations: ``90``, ``90
 """
 
 import re
+from decimal import Decimal
 from typing import Final
 
 _UNITS: Final = {
@@ -41,25 +42,27 @@ def parse_duration(text: str) -> float:
     Raises:
         ValueError: It is no duration.
     """
-    return _parse(text, _SECONDS, "a duration such as 90s, 5m, 2h or 30d")
+    return float(_parse(text, _SECONDS, "a duration such as 90s, 5m, 2h or 30d"))
 
 
-def _parse(text: str, units: dict[str, int], wanted: str) -> float:
+def _parse(text: str, units: dict[str, int], wanted: str) -> Decimal:
     match = _QUANTITY.fullmatch(text.strip())
     factor = units.get(match[2].lower()) if match else None
     if match is None or factor is None:
         raise ValueError(f"{text!r} is not {wanted}")
-    if match[1].isdigit():
-        return int(match[1]) * factor
-    return round(float(match[1]) * factor, 6)
+    return Decimal(match[1]) * factor
 
 
 def size_text(size: float) -> str:
     """A size in decimal units, one digit: ``512 bytes``, ``67.1 MB``, ``200 MB``, ``6.2 GB``."""
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= factor:
-            return f"{size / factor:.1f}".removesuffix(".0") + f" {unit}"
-    return f"{size:.0f} bytes"
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    for unit, factor in (("kB", 10**3), ("MB", 10**6), ("GB", 10**9), ("TB", 10**12)):
+        number = f"{size / factor:.1f}".removesuffix(".0")
+        # 999,960 is not 1000 kB but 1 MB.
+        if float(number) < 1000 or unit == "TB":
+            break
+    return f"{number} {unit}"
 
 
 def duration_text(seconds: float) -> str:

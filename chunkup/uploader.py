@@ -33,6 +33,7 @@ from chunkup.planner import plan, whole
 from chunkup.retry import Policy
 from chunkup.run import Run, cancel
 from chunkup.source import Readers, inspect, mime_type_of
+from chunkup.text import printable
 from chunkup.worker import SlotPool
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class AsyncUploader:
         self._md5 = md5
         self._options = options or Options()
         self._trace_configs = trace_configs
-        self._command = command
+        self._command = printable(command, 4000)
         self._opening = asyncio.Lock()
         self._journal: Journal | None = None
         self._shop: Workshop | None = None
@@ -224,6 +225,11 @@ class AsyncUploader:
                 hint="give between 1h and 30d",
             )
         name = filename or PurePath(path).name
+        if any("\ud800" <= char <= "\udfff" for char in name):
+            raise BadOption(
+                f"the name of {printable(os.fspath(path))} is no valid text",
+                hint="give the File another name with --filename NAME",
+            )
         job = Job(
             id="",
             set_id="",
@@ -347,7 +353,7 @@ class _Claim:
     def __init__(self, journal: Journal, job: Job, command: str) -> None:
         self._journal = journal
         self._job = job
-        self._command = command
+        self._command = printable(command, 4000)
         self._run = 0
 
     async def __aenter__(self) -> None:

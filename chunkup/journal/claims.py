@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from fcntl import LOCK_EX, LOCK_NB, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -81,7 +81,8 @@ class Owner:
             return False
         with private(path) as handle:
             try:
-                flock(handle, LOCK_EX | LOCK_NB)
+                # Shared, so that two who look at a dead one do not take each other for it.
+                flock(handle, LOCK_SH | LOCK_NB)
             except BlockingIOError:
                 return True
         return False

@@ -5,6 +5,8 @@ Upload commute with each other, and the rest is ordered by generation and number
 """
 
 import json
+import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -61,14 +63,19 @@ def write_fact(db: Database, job: str, fact: Fact) -> None:
                 },
             )
         case AnswerLost(upload_id):
-            db.execute(
-                "UPDATE uploads SET answer_lost = 1 WHERE job_id = ? AND id = ?",
-                [job, upload_id],
+            _change(
+                db.execute(
+                    "UPDATE uploads SET answer_lost = 1"
+                    " WHERE job_id = ? AND id = ? AND ended IS NULL",
+                    [job, upload_id],
+                )
             )
         case GenerationEnded(upload_id, reason):
-            db.execute(
-                "UPDATE uploads SET ended = ? WHERE job_id = ? AND id = ?",
-                [reason, job, upload_id],
+            _change(
+                db.execute(
+                    "UPDATE uploads SET ended = ? WHERE job_id = ? AND id = ? AND ended IS NULL",
+                    [reason, job, upload_id],
+                )
             )
         case CompleteAsked(upload_id, part_ids, md5, asked_at):
             db.execute(
@@ -83,11 +90,13 @@ def write_fact(db: Database, job: str, fact: Fact) -> None:
                     "asked_at": asked_at,
                 },
             )
-        case CompleteRefused(_, reason):
-            db.execute(
-                "UPDATE asks SET refused = :reason WHERE job_id = :job AND number ="
-                " (SELECT max(number) FROM asks WHERE job_id = :job)",
-                {"job": job, "reason": reason},
+        case CompleteRefused(upload_id, reason):
+            _change(
+                db.execute(
+                    "UPDATE asks SET refused = :reason WHERE job_id = :job AND refused IS NULL"
+                    f" AND generation = {_GENERATION}",
+                    {"job": job, "upload": upload_id, "reason": reason},
+                )
             )
         case Completed(file, recovered):
             _end(db, job, "completed", file=file, recovered=recovered)
@@ -97,6 +106,12 @@ def write_fact(db: Database, job: str, fact: Fact) -> None:
             _end(db, job, "cancelled")
         case _:
             assert_never(fact)
+
+
+def _change(cursor: sqlite3.Cursor) -> None:
+    """Refuse a fact that changed nothing, as it is about nothing that is open."""
+    if cursor.rowcount != 1:
+        raise ValueError("the journal holds nothing open that this fact is about")
 
 
 def _end(  # noqa: PLR0913  (one row's columns)
@@ -180,13 +195,13 @@ def write_job(db: Database, job: Job) -> None:
             "project": job.account.project,
             "headers": json.dumps(job.account.headers),
             "key_hash": job.account.key_hash,
-            "path": job.path,
+            "path": os.fsencode(job.path),
             "start": job.span.start,
             "stop": job.span.stop,
             "size": job.fingerprint.size,
             "mtime_ns": job.fingerprint.mtime_ns,
-            "inode": job.fingerprint.inode,
-            "device": job.fingerprint.device,
+            "inode": str(job.fingerprint.inode),
+            "device": str(job.fingerprint.device),
             "purpose": job.purpose,
             "filename": job.filename,
             "mime_type": job.mime_type,
@@ -212,9 +227,11 @@ def read_jobs(db: Database, where: str, values: list[object]) -> list[Job]:
                 headers=tuple(json.loads(row["headers"])),
                 key_hash=row["key_hash"],
             ),
-            path=row["path"],
+            path=os.fsdecode(row["path"]),
             span=Span(row["start"], row["stop"]),
-            fingerprint=Fingerprint(row["size"], row["mtime_ns"], row["inode"], row["device"]),
+            fingerprint=Fingerprint(
+                row["size"], row["mtime_ns"], int(row["inode"]), int(row["device"])
+            ),
             purpose=row["purpose"],
             filename=row["filename"],
             mime_type=row["mime_type"],

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -62,6 +63,7 @@ class Journal:
         self.salt = b""
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._ended = asyncio.Event()
         self._broken: JournalTrouble | None = None
         self._owner = Owner(self.path)
 
@@ -76,10 +78,17 @@ class Journal:
         journal = cls(path)
         ready: Future[bytes] = Future()
         journal._thread = threading.Thread(
-            target=journal._serve, args=[ready], name="chunkup-journal", daemon=True
+            target=journal._serve,
+            args=[ready, _teller(journal._ended)],
+            name="chunkup-journal",
+            daemon=True,
         )
         journal._thread.start()
-        journal.salt = await outlast(asyncio.wrap_future(ready))
+        try:
+            journal.salt = await outlast(asyncio.wrap_future(ready))
+        except BaseException:
+            await outlast(journal.close())
+            raise
         return journal
 
     async def close(self) -> None:
@@ -88,8 +97,8 @@ class Journal:
         if thread is None:
             return
         self._queue.put(None)
-        while thread.is_alive():
-            await asyncio.to_thread(thread.join)
+        await self._ended.wait()
+        thread.join()
 
     # --- jobs -------------------------------------------------------------------------------
 
@@ -102,7 +111,7 @@ class Journal:
         def work(db: Database) -> tuple[Job, bool]:
             if not fresh:
                 where = "path = ? AND id NOT IN (SELECT job_id FROM endings)"
-                for found in reversed(read_jobs(db, where, [job.path])):
+                for found in reversed(read_jobs(db, where, [os.fsencode(job.path)])):
                     if found.identity == job.identity:
                         return found, True
             added = replace(job, id=new_id())
@@ -234,20 +243,23 @@ class Journal:
         self._queue.put(_Work(run, writes, done))
         return await outlast(asyncio.wrap_future(done))
 
-    def _serve(self, ready: Future[bytes]) -> None:
+    def _serve(self, ready: Future[bytes], tell_end: Callable[[], None]) -> None:
         try:
             db = open_database(self.path)
-            salt = db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()[0]
-        except BaseException as error:  # noqa: BLE001  (the opener gets it, whatever it is)
+            try:
+                salt = db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()[0]
+                ready.set_result(salt)
+                while batch := self._take():
+                    self._carry_out(db, batch)
+            finally:
+                self._owner.close()
+                db.close()
+        except BaseException as error:
+            if ready.done():
+                raise
             ready.set_exception(error)
-            return
-        ready.set_result(salt)
-        try:
-            while batch := self._take():
-                self._carry_out(db, batch)
         finally:
-            self._owner.close()
-            db.close()
+            tell_end()
 
     def _take(self) -> list[_Work]:
         """Wait for work, then take all that waits; nothing at the end."""
@@ -268,19 +280,24 @@ class Journal:
 
         Each piece has a savepoint, so that one that is refused takes no other with it.
         """
-        outcomes: list[tuple[_Work, Any, BaseException | None]] = []
+        if self._broken is not None:
+            for work in (work for work in batch if work.writes):
+                work.done.set_exception(self._broken)
+            batch = [work for work in batch if not work.writes]
+        outcomes: list[tuple[_Work, Any, Exception | None]] = []
         writes = any(work.writes for work in batch)
         try:
             if writes:
                 db.execute("BEGIN IMMEDIATE")
             for work in batch:
                 try:
-                    if writes:
-                        with db.atomic():
-                            outcomes.append((work, work.run(db), None))
-                    else:
+                    with db.atomic() if writes else nullcontext():
                         outcomes.append((work, work.run(db), None))
-                except (ChunkupError, sqlite3.IntegrityError, ValueError) as error:
+                except sqlite3.IntegrityError as error:
+                    outcomes.append((work, None, error))
+                except sqlite3.Error:
+                    raise
+                except Exception as error:  # noqa: BLE001  (its own caller gets it, and nobody else)
                     outcomes.append((work, None, error))
             if writes:
                 db.execute("COMMIT")
@@ -306,3 +323,14 @@ class Journal:
         elif getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
             self._broken = failure
         return failure
+
+
+def _teller(event: asyncio.Event) -> Callable[[], None]:
+    """What a thread calls to set an event of this loop, whether or not it still runs."""
+    loop = asyncio.get_running_loop()
+
+    def tell() -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(event.set)
+
+    return tell

@@ -28,7 +28,11 @@ migrations = Migrations("chunkup")
 
 @migrations()
 def m001_facts(db: Database) -> None:
-    """Jobs and their durable facts; ``owner`` is who runs the job now."""
+    """Jobs and their durable facts; ``owner`` is who runs the job now.
+
+    A path is bytes, since it need not be text. An inode is text, since it may have 64 bits
+    and an INTEGER has 63.
+    """
     db.executescript("""
         CREATE TABLE meta (
             name TEXT PRIMARY KEY,
@@ -43,13 +47,13 @@ def m001_facts(db: Database) -> None:
             project TEXT,
             headers TEXT NOT NULL,
             key_hash TEXT,
-            path TEXT NOT NULL,
+            path BLOB NOT NULL,
             start INTEGER NOT NULL CHECK (start >= 0),
             stop INTEGER NOT NULL CHECK (stop > start),
             size INTEGER NOT NULL,
             mtime_ns INTEGER NOT NULL,
-            inode INTEGER NOT NULL,
-            device INTEGER NOT NULL,
+            inode TEXT NOT NULL,
+            device TEXT NOT NULL,
             purpose TEXT NOT NULL,
             filename TEXT NOT NULL,
             mime_type TEXT NOT NULL,
@@ -110,6 +114,7 @@ def m001_facts(db: Database) -> None:
         ) STRICT;
         CREATE INDEX endings_by_file ON endings (file_id) WHERE file_id IS NOT NULL;
     """)
+    db.execute("INSERT INTO meta VALUES ('salt', ?)", [secrets.token_bytes(16)])
 
 
 @migrations()
@@ -186,12 +191,9 @@ def _open_locked(path: Path) -> Database:
         ):
             db.execute(f"PRAGMA {pragma}").fetchall()
         if migrations.pending(db):
+            # First of all, so that a making that is killed half-way is known for ours.
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             migrations.apply(db)
-            with db.atomic():
-                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                db.execute(
-                    "INSERT OR IGNORE INTO meta VALUES ('salt', ?)", [secrets.token_bytes(16)]
-                )
     except BaseException:
         connection.close()
         raise
@@ -208,7 +210,7 @@ def _check_identity(db: Database, path: Path) -> None:
     if not tables:
         return
     (found,) = db.execute("PRAGMA application_id").fetchone()
-    if found != APPLICATION_ID and "_sqlite_migrations" not in tables:
+    if found != APPLICATION_ID:
         raise BadJournal(f"{path} is some other program's database", hint=_NAME_ANOTHER)
     known = {m001_facts.__name__, m002_notes.__name__}
     if any(row.name not in known for row in migrations.applied(db)):
@@ -221,7 +223,7 @@ def _check_identity(db: Database, path: Path) -> None:
 def _check_place(path: Path) -> None:
     folder = path.parent
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(folder)
         place = folder.stat()
     except OSError as error:
         raise BadJournal(
@@ -241,6 +243,16 @@ def _check_place(path: Path) -> None:
         raise BadJournal(f"the journal {path} is not a regular file", hint=_NAME_ANOTHER)
     if found.st_uid != os.geteuid():
         raise BadJournal(f"the journal {path} belongs to another user", hint=_NAME_ANOTHER)
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder and what is missing above it, for this user only.
+
+    The ``parents`` of mkdir would leave those above to the umask.
+    """
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextmanager
