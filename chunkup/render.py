@@ -216,7 +216,6 @@ class Bar:
             said=_of(event.done, event.size),
         )
         self._progress.start()
-        self._above(event)
 
     def _above(self, event: events.Event) -> None:
         text = sentence(event)

@@ -9,6 +9,8 @@ import click
 from chunkup.cli.options import How, Where, make_uploader, take, transport_options, where_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chunkup.cli.transfer import Listener, Work
     from chunkup.journal import JobLine
     from chunkup.models import RemoteFile
@@ -33,7 +35,12 @@ def resume(jobs: tuple[str, ...], *, every: bool, **values: Any) -> int:
     where: Where = take(Where, values)
     how: How = take(How, values)
     uploader = make_uploader(where, how)
-    find = partial(_named, uploader, jobs) if jobs else partial(_stopped, uploader, where, every)
+    say = _nothing if how.quiet else partial(click.echo, err=True)
+    find = (
+        partial(_named, uploader, jobs)
+        if jobs
+        else partial(_stopped, uploader, where, say, every=every)
+    )
     single = len(jobs) == 1
     return Transfer(where, how, label=not single, skip_busy=not jobs).carry_out(uploader, find)
 
@@ -60,7 +67,13 @@ async def _named(uploader: "AsyncUploader", names: tuple[str, ...]) -> "list[Wor
     return [_work(uploader, job_id, path) for job_id, path in found.items()]
 
 
-async def _stopped(uploader: "AsyncUploader", where: Where, every: bool) -> "list[Work]":  # noqa: FBT001  (bound by partial above)
+def _nothing(_: str) -> None:
+    """Say nothing."""
+
+
+async def _stopped(
+    uploader: "AsyncUploader", where: Where, say: "Callable[[str], None]", *, every: bool
+) -> "list[Work]":
     """Every job that stopped here, and ids that were committed but never printed."""
     from chunkup.journal import busy
     from chunkup.machine import OPEN, Phase
@@ -74,25 +87,24 @@ async def _stopped(uploader: "AsyncUploader", where: Where, every: bool) -> "lis
         if not (line.phase in OPEN or (unsaid and line.job.account == account and recent)):
             continue
         if line.job.account != account:
-            _leave(line, "it belongs to another destination or account", where)
+            say(_left(line, "it belongs to another destination or account", where))
         elif not recent:
-            _leave(line, "it stopped more than seven days ago", where)
+            say(_left(line, "it stopped more than seven days ago", where))
         elif journal.holder_lives(line):
-            click.echo(f"leaving {line.job.id}: another process is running it", err=True)
+            say(f"leaving {line.job.id}: another process is running it")
             held.append(line)
         else:
             what = "print the id of" if unsaid else "continue"
-            click.echo(f"{what} {line.job.id}: {_named_file(line)}", err=True)
+            say(f"{what} {line.job.id}: {_named_file(line)}")
             works.append(_work(uploader, line.job.id, line.job.path))
     if held and not works and held[0].holder is not None:
         raise busy(held[0].job.id, held[0].holder)
     return works
 
 
-def _leave(line: "JobLine", why: str, where: Where) -> None:
+def _left(line: "JobLine", why: str, where: Where) -> str:
     command = Where.of(line.job.account, where.journal).command("resume", line.job.id)
-    text = f"leaving {line.job.id} ({_named_file(line)}): {why}; take it with: {command}"
-    click.echo(text, err=True)
+    return f"leaving {line.job.id} ({_named_file(line)}): {why}; take it with: {command}"
 
 
 def _named_file(line: "JobLine") -> str:
