@@ -61,7 +61,8 @@ class AsyncUploader:
         headers: More headers for every request.
         allow_http: Let the key cross a network over plain http.
         no_key: Send no key.
-        journal: The journal's file; default in the user's state folder.
+        journal: The journal's file; default ``CHUNKUP_JOURNAL``, then in the user's state
+            folder.
         part_size: Bytes of a part, 1 to the provider's limit (64 MiB at OpenAI).
         md5: Whether to compute the MD5 of the whole and send it with ``complete``.
         options: How hard to try.

@@ -34,13 +34,17 @@ _ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
 def default_path() -> Path:
-    """Where the journal is unless somebody says otherwise: the user's state folder."""
-    return Path(platformdirs.user_state_dir("chunkup")) / "journal.db"
+    """Where the journal is: ``CHUNKUP_JOURNAL``, or in the user's state folder."""
+    said = os.environ.get("CHUNKUP_JOURNAL")
+    return Path(said) if said else Path(platformdirs.user_state_dir("chunkup")) / "journal.db"
 
 
 def new_id() -> str:
-    """A fresh id of six letters and digits."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(6))
+    """A fresh id of six letters and digits, some of each, so that it is no word and no number."""
+    while True:
+        made = "".join(secrets.choice(_ALPHABET) for _ in range(6))
+        if not made.isalpha() and not made.isdigit():
+            return made
 
 
 @dataclass(frozen=True, slots=True)
