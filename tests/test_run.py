@@ -76,6 +76,42 @@ async def test_a_server_that_counts_orphans_gets_a_new_upload_said_aloud(
     assert len(house.files) == 1
 
 
+async def test_a_crash_may_have_left_orphans_that_the_server_counts(
+    house: House, journal: Path, source: Path
+) -> None:
+    async def counting(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if call_of(request) == "complete":
+            upload = request.path.split("/")[3]
+            if sum(part.bytes for part in house.store.parts(upload)) != SIZE:
+                text = "total bytes do not match"
+                return web.json_response({"error": {"message": text}}, status=400)
+        return await handler(request)
+
+    stored = asyncio.Event()
+
+    async def stored_and_never_answered(
+        request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        answer = await handler(request)
+        if call_of(request) == "part":
+            stored.set()
+            await asyncio.Event().wait()
+        return answer
+
+    house.intercept = stored_and_never_answered
+    async with house.uploader(journal, options=ONE) as uploader:
+        task = asyncio.create_task(uploader.upload(source, purpose="batch"))
+        await stored.wait()
+        task.cancel()
+        await asyncio.wait([task])
+    house.intercept = counting
+    seen: list[events.Event] = []
+    async with house.uploader(journal, options=ONE) as uploader:
+        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+    assert_is(house, file, source)
+    assert [e.reason for e in seen if isinstance(e, events.UploadExpired)] == ["miscounted"]
+
+
 async def test_a_size_complaint_without_any_lost_answer_is_final(
     house: House, journal: Path, source: Path
 ) -> None:
@@ -279,6 +315,17 @@ async def test_resume_refuses_a_source_of_another_size_and_keeps_the_job(
         os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
         assert_is(house, await uploader.resume(job), source)
     assert "create" not in house.calls
+
+
+async def test_a_moved_time_and_other_content_is_refused_before_anything_is_sent(
+    house: House, journal: Path, source: Path
+) -> None:
+    async with house.uploader(journal, options=ONE) as uploader:
+        job = await stop_half_way(house, uploader, source)
+        source.write_bytes(source.read_bytes()[::-1])
+        with pytest.raises(SourceChanged):
+            await uploader.resume(job)
+    assert house.calls == []
 
 
 async def test_resume_refuses_an_edit_that_kept_size_and_time(
