@@ -299,16 +299,14 @@ class AsyncUploader:
                 raise
 
     async def _outdated(self, job: Job, found: Fingerprint) -> bool:
-        """Whether an open job cannot be about what the file is now.
+        """Whether a job in doubt may be about other content than the file has now.
 
-        By size, which decides; for a job in doubt also by time, since its content is never
-        compared again and a stranger's File must not be taken for the new content's.
+        The content of such a job is never compared again, so its size and time decide: its
+        File must not be taken for the new content's. All other jobs are settled by proof.
         """
         line = await (await self.journal()).line(job.id)
-        if line.phase is Phase.ASKED:
-            moved = found.mtime_ns != job.fingerprint.mtime_ns
-            return moved or found.size != job.fingerprint.size
-        return found.size != job.fingerprint.size
+        moved = (found.size, found.mtime_ns) != (job.fingerprint.size, job.fingerprint.mtime_ns)
+        return line.phase is Phase.ASKED and moved
 
     async def _drop(self, job: Job, *, fresh: bool) -> None:
         """End a job that is not to be gone on with; the server hears of it if it can."""

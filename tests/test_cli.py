@@ -66,7 +66,7 @@ class Shell:
 async def shell(house: House, tmp_path: Path) -> AsyncIterator[Shell]:
     folder = tmp_path / "here"
     folder.mkdir()
-    keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    keep = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
     environ = {
         **keep,
         "OPENAI_API_KEY": KEY,
@@ -291,7 +291,7 @@ async def test_a_second_signal_leaves_at_once_and_is_still_resumable(shell: Shel
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(process.wait()), 1.0)
     process.send_signal(signal.SIGINT)
-    assert await process.wait() == 130
+    assert await asyncio.wait_for(process.wait(), 5.0) == 130
     unlock.set()
     await holder
     await book.close()
@@ -401,7 +401,7 @@ async def test_resume_leaves_jobs_of_other_accounts_and_names_them(shell: Shell)
 
 
 async def test_a_broken_stdout_does_not_stop_the_upload(shell: Shell) -> None:
-    command = f'"{sys.executable}" -m chunkup upload a.bin -p user_data; echo "code $?" >&2'
+    command = f'"{sys.executable}" -m chunkup upload a.bin -p user_data -q; echo "code $?" >&2'
     process = await asyncio.create_subprocess_exec(
         *("sh", "-c", f"{{ {command}; }} | true"),
         cwd=shell.folder,

@@ -139,6 +139,7 @@ async def test_lost_answer_to_complete_finds_that_file_and_makes_no_second(
     assert_is(house, file, source)
     assert [e.recovered for e in seen if isinstance(e, events.Completed)] == [True]
     assert len(house.files) == 1
+    assert house.calls.count("complete") == 1
 
 
 async def test_an_older_file_of_equal_name_and_size_is_never_taken_for_ours(
@@ -206,6 +207,29 @@ async def test_a_job_in_doubt_is_settled_without_its_source(
         file = await uploader.resume(line.job.id)
     assert house.content(file.id) == content
     assert len(house.files) == 1
+
+
+async def test_a_job_in_doubt_is_not_taken_for_the_upload_of_new_content(
+    house: House, journal: Path, source: Path
+) -> None:
+    async def intercept(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if call_of(request) == "list":
+            return web.json_response({"error": {"message": "down"}}, status=503)
+        answer = await handler(request)
+        return drop(request) if call_of(request) == "complete" else answer
+
+    house.intercept = intercept
+    async with house.uploader(journal) as uploader:
+        with pytest.raises(ServerTrouble):
+            await uploader.upload(source, purpose="batch")
+        house.intercept = None
+        old = house.files[0].id
+        source.write_bytes(source.read_bytes()[::-1])
+        file = await uploader.upload(source, purpose="batch")
+        assert_is(house, file, source)
+        assert file.id != old
+        first, second = await (await uploader.journal()).lines()
+    assert (first.file_id, second.file_id) == (old, file.id)
 
 
 async def test_complete_refused_for_the_key_is_asked_again_with_the_same_proof(
