@@ -32,12 +32,9 @@ from chunkup.api import Api
 from chunkup.errors import (
     BadAnswer,
     ChunkupError,
-    Forbidden,
     NotFound,
     OutcomeUnknown,
     Rejected,
-    Throttled,
-    Unauthorized,
     Unreachable,
 )
 from chunkup.machine import CompleteAsked
@@ -162,6 +159,8 @@ class Finalizer:
         try:
             await self.reach(partial(self.api.cancel, self.upload.id))
         except Rejected as error:
+            if surely_not_done(error):
+                raise
             about = complaint(error.answer) if error.answer else Complaint.OTHER
             if about is Complaint.OTHER:
                 raise
@@ -177,13 +176,16 @@ class Finalizer:
                 continue
             if file.filename != self.job.filename:
                 continue
-            fits = file.created_at == self.upload.created_at
+            # Zero is what a server that tells no moments has.
+            fits = file.created_at == self.upload.created_at > 0
             if not fits and file.created_at < asked_at - _SLACK:
                 continue
-            size = file.bytes
-            if size is None:
-                size = (await self.reach(partial(self.api.retrieve, file.id))).bytes
-            if size in {None, self.job.size}:
+            if file.bytes is None:
+                try:
+                    file = await self.reach(partial(self.api.retrieve, file.id))  # noqa: PLW2901  (the same File, told whole)
+                except NotFound:
+                    continue
+            if file.bytes in {None, self.job.size}:
                 found.append(file)
         return found
 
@@ -304,10 +306,15 @@ class Finalizer:
 
 
 def surely_not_done(error: ChunkupError) -> bool:
-    """Whether the request that ended so surely had no effect."""
+    """Whether the request that ended so surely had no effect.
+
+    No connection; or an answer that is about the key or the rate; or one of somebody in
+    between, a portal or a proxy, who kept the request to himself.
+    """
     if isinstance(error, Unreachable):
         return not error.sent
-    return isinstance(error, Unauthorized | Forbidden | Throttled)
+    status = error.answer.status if error.answer else 0
+    return status in {401, 403, 407, 429} or 300 <= status < 400
 
 
 def _minutes(patience: float) -> Iterator[float]:

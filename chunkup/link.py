@@ -9,7 +9,15 @@ from typing import Final, TypeVar
 
 from chunkup import events
 from chunkup.api import Api
-from chunkup.errors import ChunkupError, NotFound, Rejected, Throttled, Unreachable
+from chunkup.errors import (
+    BadAnswer,
+    ChunkupError,
+    NotFound,
+    Rejected,
+    Throttled,
+    Unreachable,
+)
+from chunkup.finalizer import surely_not_done
 from chunkup.ledger import Ledger
 from chunkup.machine import Accepted, AnswerLost, Send, next_action
 from chunkup.models import Options, Part
@@ -98,10 +106,13 @@ class Link:
             done, _ = await asyncio.wait(
                 flights, timeout=_TICK, return_when=asyncio.FIRST_COMPLETED
             )
-            ended = None
+            results = [task.result() for task in done]
             for task in done:
                 self._flying.pop(flights.pop(task), None)
-                ended = await self._take(upload_id, task.result()) or ended
+            ended = None
+            # Receipts first: what ends the Upload, or the run, must not cost what arrived.
+            for result in sorted(results, key=lambda result: isinstance(result, Refusal)):
+                ended = await self._take(upload_id, result) or ended
             self._progress()
             if ended is not None:
                 return ended
@@ -132,6 +143,8 @@ class Link:
         if isinstance(result, Refusal):
             return self._refused(result.error)
         receipt = result.receipt
+        if receipt.part_id in self._ledger.state.part_ids:
+            raise BadAnswer(f"the server gave the id {receipt.part_id!r} to two parts")
         await self._ledger.record(Accepted(upload_id, receipt))
         self._shop.slots.slots.accepted(self._meter.rate())
         self._ledger.tell(
@@ -151,7 +164,7 @@ class Link:
             ChunkupError: The refusal is about more than this Upload.
         """
         about = complaint(error.answer) if error.answer else Complaint.OTHER
-        if not isinstance(error, Rejected):
+        if not isinstance(error, Rejected) or surely_not_done(error):
             raise error
         if about is Complaint.EXPIRED:
             return "expired"

@@ -74,7 +74,8 @@ class Policy:
             Stopped: The server asks for a wait beyond ``wait_limit``.
             ChunkupError: What the last attempt raised.
         """
-        began = time.monotonic()
+        away: float | None = None
+        spent = 0
 
         async def gated() -> _Result:
             await self.gate.passed()
@@ -87,12 +88,16 @@ class Policy:
             return result
 
         def hopeless(state: RetryCallState) -> bool:
+            nonlocal away, spent
             error = _error(state)
             if isinstance(error, Unreachable) and not error.sent:
                 # Nothing was sent, so nothing was spent: time alone decides.
-                return time.monotonic() - began > self.offline_wait
+                away = away or time.monotonic()
+                return time.monotonic() - away > self.offline_wait
+            away = None
+            spent += 1
             timeout = isinstance(error, Unreachable)
-            return state.attempt_number > self.retries or not self.budget.take(timeout=timeout)
+            return spent > self.retries or not self.budget.take(timeout=timeout)
 
         def wait(state: RetryCallState) -> float:
             answer = error.answer if (error := _error(state)) else None

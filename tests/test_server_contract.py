@@ -202,8 +202,11 @@ def test_calls_in_sequence_keep_the_contract(served: Served) -> None:
             return {"base_url": served.url, "headers": AUTHORIZED}
 
         def validate_response(self, response: Any, case: Any, **kwargs: Any) -> None:
+            # What must be refused is judged call by call above: here a machine may leave out a
+            # header that we add, or add a query parameter, which the API ignores.
+            checks = [check for check in CHECKS if check is not negative_data_rejection]
             case.validate_response(
-                response, checks=CHECKS, transport_kwargs=kwargs, recorder=self.recorder
+                response, checks=checks, transport_kwargs=kwargs, recorder=self.recorder
             )
 
     Machine.run(settings=settings(MODEST, max_examples=20, stateful_step_count=12))

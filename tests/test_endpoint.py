@@ -1,0 +1,314 @@
+"""Where to send and as whom: what wins, what is refused, and that no secret shows."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wire import everything
+
+from chunkup.endpoint import Endpoint, resolve
+from chunkup.errors import BadOption, ChunkupError, NoKey, PlainHttp, Refused
+
+CANARY = "sk-canary-7f3a9c"
+ENVIRON = {
+    "OPENAI_API_KEY": "sk-environment",
+    "OPENAI_BASE_URL": "https://environment.example/v1",
+    "OPENAI_ORG_ID": "org-environment",
+    "OPENAI_PROJECT_ID": "proj_environment",
+    "OPENAI_CUSTOM_HEADERS": "X-One: environment\nX-Two: environment : kept",
+}
+
+
+# --- what wins ------------------------------------------------------------------------------
+
+
+def test_arguments_win_over_variables() -> None:
+    endpoint = resolve(
+        base_url="https://argument.example/v2",
+        api_key="sk-argument",
+        organization="org-argument",
+        project="proj_argument",
+        headers={"X-One": "argument"},
+        environ=ENVIRON,
+    )
+    assert endpoint.base_url == "https://argument.example/v2"
+    assert endpoint.headers() == {
+        "Authorization": "Bearer sk-argument",
+        "OpenAI-Organization": "org-argument",
+        "OpenAI-Project": "proj_argument",
+        "X-One": "argument",
+        "X-Two": "environment : kept",
+    }
+
+
+def test_variables_win_over_the_providers_own_address() -> None:
+    endpoint = resolve(environ=ENVIRON)
+    assert endpoint.base_url == "https://environment.example/v1"
+    assert endpoint.headers() == {
+        "Authorization": "Bearer sk-environment",
+        "OpenAI-Organization": "org-environment",
+        "OpenAI-Project": "proj_environment",
+        "X-One": "environment",
+        "X-Two": "environment : kept",
+    }
+
+
+def test_without_anything_else_the_address_is_openai_and_only_the_key_is_sent() -> None:
+    endpoint = resolve(api_key=CANARY, environ={})
+    assert endpoint.base_url == "https://api.openai.com/v1"
+    assert endpoint.headers() == {"Authorization": f"Bearer {CANARY}"}
+
+
+def test_empty_variables_count_as_unset() -> None:
+    environ = dict.fromkeys(ENVIRON, "") | {"OPENAI_API_KEY": CANARY}
+    assert resolve(environ=environ).headers() == {"Authorization": f"Bearer {CANARY}"}
+    assert resolve(environ=environ).base_url == "https://api.openai.com/v1"
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://h.example/v1/", "https://h.example/v1"),
+        ("https://h.example/v1///", "https://h.example/v1"),
+        (" https://h.example/v1\n", "https://h.example/v1"),
+        ("HTTPS://H.Example/V1", "https://h.example/V1"),
+        ("https://h.example:8443/a/b", "https://h.example:8443/a/b"),
+        ("https://h.example", "https://h.example"),
+    ],
+)
+def test_one_address_is_written_in_one_way(given: str, used: str) -> None:
+    assert resolve(base_url=given, api_key=CANARY, environ={}).base_url == used
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("environ", [{}, {"OPENAI_API_KEY": ""}, {"OPENAI_API_KEY": " \n"}])
+def test_no_key_at_all_is_refused(environ: Mapping[str, str]) -> None:
+    with pytest.raises(NoKey) as caught:
+        resolve(environ=environ)
+    assert "OPENAI_API_KEY" in str(caught.value.hint)
+
+
+def test_no_key_on_purpose_sends_none_even_if_there_is_one() -> None:
+    endpoint = resolve(no_key=True, environ={"OPENAI_API_KEY": CANARY})
+    assert endpoint.headers() == {}
+    assert endpoint.account(b"salt").key_hash is None
+
+
+def test_a_key_callable_is_asked_anew_for_each_request() -> None:
+    keys = iter(["sk-first", "sk-second"])
+    endpoint = resolve(api_key=lambda: next(keys), environ=ENVIRON)
+    assert endpoint.headers()["Authorization"] == "Bearer sk-first"
+    assert endpoint.headers()["Authorization"] == "Bearer sk-second"
+
+
+def test_blanks_around_a_key_are_not_part_of_it() -> None:
+    endpoint = resolve(environ={"OPENAI_API_KEY": f" {CANARY}\n"})
+    assert endpoint.headers()["Authorization"] == f"Bearer {CANARY}"
+
+
+@pytest.mark.parametrize("bad", [f"{CANARY}\nX: y", f"{CANARY}\r", f"{CANARY}é", f"a {CANARY}"])
+def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(bad: str) -> None:
+    def late() -> str:
+        return bad
+
+    with pytest.raises(BadOption) as early:
+        resolve(api_key=f"{bad}!", environ={})
+    with pytest.raises(BadOption) as asked:
+        resolve(api_key=late, environ={}).headers()
+    with pytest.raises(BadOption) as salted:
+        resolve(api_key=late, environ={}).account(b"salt")
+    for caught in (early, asked, salted):
+        assert CANARY not in everything(caught.value)
+
+
+def test_a_callable_that_gives_no_key_is_refused() -> None:
+    with pytest.raises(BadOption):
+        resolve(api_key=lambda: "", environ={}).headers()
+
+
+def test_no_secret_stands_in_a_repr() -> None:
+    endpoint = resolve(api_key=CANARY, headers={"X-Secret": f"{CANARY}-too"}, environ={})
+    assert CANARY not in repr(endpoint)
+    assert CANARY not in str(endpoint)
+    assert CANARY not in repr(endpoint.account(b"salt"))
+    assert CANARY in str(endpoint.headers())
+
+
+# --- the account ----------------------------------------------------------------------------
+
+
+def account_of(key: str, salt: bytes = b"salt", **more: str) -> object:
+    return resolve(api_key=key, environ={}, **more).account(salt)  # type: ignore[arg-type]  # a dict knows one type for all its values
+
+
+def test_an_account_is_told_by_its_key_and_by_nothing_that_opens_a_door() -> None:
+    one = account_of("sk-one")
+    assert one == account_of("sk-one")
+    assert one != account_of("sk-two")
+    assert one != account_of("sk-one", b"other")
+    assert one != account_of("sk-one", organization="org-a")
+    assert one != account_of("sk-one", project="proj_a")
+    assert one != account_of("sk-one", base_url="https://other.example/v1")
+    assert "sk-one" not in repr(one)
+
+
+@given(st.text("abcdefghij0123456789-_", min_size=8, max_size=64), st.binary(max_size=64))
+def test_an_account_holds_no_stretch_of_the_key(key: str, salt: bytes) -> None:
+    shown = repr(resolve(api_key=key, environ={}).account(salt))
+    assert key not in shown
+
+
+def test_an_account_names_extra_headers_and_not_their_values() -> None:
+    headers = {"X-Zone": CANARY, "A-First": CANARY}
+    account = resolve(api_key="k", headers=headers, environ={}).account(b"salt")
+    assert account.headers == ("a-first", "x-zone")
+    assert CANARY not in repr(account)
+
+
+# --- plain http -----------------------------------------------------------------------------
+
+FOREIGN = [
+    "http://api.example.com/v1",
+    "http://192.168.1.5/v1",
+    "http://0.0.0.0/v1",
+    "http://128.0.0.1/v1",
+    "http://127.0.0.1.evil.example/v1",
+    "http://localhost.evil.example/v1",
+    "http://127.0.0.1.:80/v1",
+    "http://[::2]/v1",
+    "http://[fe80::1]/v1",
+]
+HERE = [
+    "http://localhost:8080/v1",
+    "http://LOCALHOST/v1",
+    "http://127.0.0.1/v1",
+    "http://127.0.0.2:1/v1",
+    "http://127.255.255.254/v1",
+    "http://[::1]:8080/v1",
+]
+
+
+@pytest.mark.parametrize("url", FOREIGN)
+def test_a_key_never_leaves_the_machine_over_plain_http(url: str) -> None:
+    with pytest.raises(PlainHttp) as caught:
+        resolve(base_url=url, api_key=CANARY, environ={})
+    assert CANARY not in everything(caught.value)
+    with pytest.raises(PlainHttp):
+        resolve(api_key=lambda: CANARY, environ={"OPENAI_BASE_URL": url})
+
+
+@pytest.mark.parametrize("url", FOREIGN)
+def test_extra_headers_are_as_secret_as_a_key(url: str) -> None:
+    with pytest.raises(PlainHttp):
+        resolve(base_url=url, no_key=True, headers={"X-Token": CANARY}, environ={})
+    with pytest.raises(PlainHttp):
+        resolve(base_url=url, no_key=True, environ={"OPENAI_CUSTOM_HEADERS": f"X-T: {CANARY}"})
+
+
+@pytest.mark.parametrize("url", FOREIGN)
+def test_plain_http_is_allowed_on_demand_or_without_secrets(url: str) -> None:
+    assert resolve(base_url=url, api_key=CANARY, allow_http=True, environ={}).key is not None
+    assert resolve(base_url=url, no_key=True, environ={}).key is None
+
+
+@pytest.mark.parametrize("url", HERE)
+def test_plain_http_is_allowed_within_this_machine(url: str) -> None:
+    assert resolve(base_url=url, api_key=CANARY, headers={"X-A": "b"}, environ={}).key is not None
+
+
+# --- what cannot be -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.openai.com/v1",
+        "/v1",
+        "ftp://h.example/v1",
+        "file:///etc/passwd",
+        "https://",
+        "https:///v1",
+        "http://[::1",
+        "https://h.example:99999/v1",
+        "https://h.example:x/v1",
+        "javascript:alert(1)",
+        "ws://h.example",
+    ],
+)
+def test_what_is_no_http_address_is_refused(url: str) -> None:
+    with pytest.raises(BadOption):
+        resolve(base_url=url, api_key=CANARY, environ={})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://user:{CANARY}@h.example/v1",
+        f"https://{CANARY}@h.example/v1",
+        f"https://:{CANARY}@h.example/v1",
+        f"https://h.example/v1?api-key={CANARY}",
+        f"https://h.example/v1#{CANARY}",
+        f"ftp://user:{CANARY}@h.example/v1",
+        f"https://user:{CANARY}@h.example:99999/v1",
+    ],
+)
+def test_credentials_in_a_url_are_refused_and_never_shown(url: str) -> None:
+    for how in ({"base_url": url}, {"environ": {"OPENAI_BASE_URL": url}}):
+        with pytest.raises(BadOption) as caught:
+            resolve(api_key="k", **{"environ": {}, **how})  # type: ignore[arg-type]  # a dict knows one type for all its values
+        assert CANARY not in everything(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Authorization", CANARY),
+        ("authorization", CANARY),
+        ("Host", CANARY),
+        ("Content-Length", "5"),
+        ("content-type", "text/plain"),
+        ("X-A", f"{CANARY}\r\nX-B: c"),
+        ("X-A", f"{CANARY}é"),
+        ("X-A\r\nX-B", CANARY),
+        ("X A", CANARY),
+        ("", CANARY),
+    ],
+)
+def test_headers_that_would_break_a_request_are_refused_and_their_values_not_shown(
+    name: str, value: str
+) -> None:
+    with pytest.raises(BadOption) as caught:
+        resolve(api_key="k", headers={name: value}, environ={})
+    assert CANARY not in everything(caught.value)
+
+
+@pytest.mark.parametrize("field", ["organization", "project"])
+@pytest.mark.parametrize("bad", ["a\nb", "a\r\nX-Evil: 1", "ö", "\ud800"])
+def test_an_organization_or_project_that_no_header_can_carry_is_refused(
+    field: str, bad: str
+) -> None:
+    with pytest.raises(BadOption):
+        resolve(api_key="k", environ={}, **{field: bad})  # type: ignore[arg-type]  # a dict knows one type for all its values
+
+
+@given(st.text(max_size=60) | st.text("htps:/@?#[]%.1x ", max_size=20).map("http{}".format))
+def test_any_text_is_an_address_or_is_refused(text: str) -> None:
+    try:
+        endpoint = resolve(base_url=text, api_key=CANARY, environ={})
+    except Refused as error:
+        assert CANARY not in everything(error)  # noqa: PT017  (there may be none)
+    else:
+        assert isinstance(endpoint, Endpoint)
+
+
+@given(st.text(max_size=80))
+def test_any_text_of_custom_headers_is_taken_or_refused(text: str) -> None:
+    try:
+        headers = resolve(api_key=CANARY, environ={"OPENAI_CUSTOM_HEADERS": text}).headers()
+    except ChunkupError:
+        return
+    assert headers["Authorization"] == f"Bearer {CANARY}"
+    assert not any(char in f"{name}{value}" for name, value in headers.items() for char in "\r\n")

@@ -1,0 +1,293 @@
+"""What answers mean: every status, every shape of body, every wish to wait."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chunkup.errors import (
+    ChunkupError,
+    Forbidden,
+    NotFound,
+    OutOfQuota,
+    Rejected,
+    ServerTrouble,
+    Throttled,
+    Unauthorized,
+)
+from chunkup.models import GIB, Answer
+from chunkup.provider import (
+    OPENAI,
+    Complaint,
+    complaint,
+    http_date,
+    interpret,
+    read_answer,
+    retry_after,
+)
+
+PASSING = [408, 409, 425, 500, 501, 502, 503, 504, *range(520, 530)]
+FINAL = [400, 405, 410, 413, 415, 422, 301, 302, 307]
+KINDS: list[tuple[int, type[ChunkupError], bool]] = [
+    (401, Unauthorized, False),
+    (403, Forbidden, False),
+    (404, NotFound, False),
+    (429, Throttled, True),
+    *((status, Rejected, False) for status in FINAL),
+    *((status, ServerTrouble, True) for status in PASSING),
+]
+OFFICIAL = json.dumps(
+    {
+        "error": {
+            "message": "No such File object: fake_id",
+            "type": "invalid_request_error",
+            "param": "id",
+            "code": None,
+        },
+        "detail": {"message": "something else", "code": None},
+    }
+)
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def http(moment: datetime) -> str:
+    return format_datetime(moment, usegmt=True)
+
+
+@pytest.mark.parametrize(("status", "kind", "retryable"), KINDS)
+def test_each_status_has_its_error_and_its_fate(
+    status: int, kind: type[ChunkupError], *, retryable: bool
+) -> None:
+    error = interpret(status, {}, OFFICIAL, what="create the Upload")
+    assert type(error) is kind
+    assert error.retryable is retryable
+    assert error.answer is not None
+    assert error.answer.status == status
+    expected = f"the server would not create the Upload: {status} No such File object: fake_id"
+    assert error.message == expected
+
+
+@pytest.mark.parametrize(("status", "kind", "_retryable"), KINDS)
+@pytest.mark.parametrize(
+    ("wish", "retryable"), [("true", True), ("false", False), ("TRUE", True), ("False", False)]
+)
+def test_the_servers_wish_about_retrying_overrules_the_status(
+    status: int, kind: type[ChunkupError], wish: str, *, _retryable: bool, retryable: bool
+) -> None:
+    error = interpret(status, {"X-Should-Retry": wish}, "", what="add a part")
+    assert type(error) is kind
+    assert error.retryable is retryable
+
+
+@pytest.mark.parametrize(("status", "kind", "retryable"), KINDS)
+def test_an_unknown_wish_changes_nothing(
+    status: int, kind: type[ChunkupError], *, retryable: bool
+) -> None:
+    error = interpret(status, {"x-should-retry": "maybe"}, "", what="add a part")
+    assert (type(error), error.retryable) == (kind, retryable)
+
+
+@pytest.mark.parametrize("wish", [{}, {"x-should-retry": "true"}])
+def test_a_used_up_quota_is_no_throttle(wish: dict[str, str]) -> None:
+    body = json.dumps({"error": {"message": "You exceeded it", "code": "insufficient_quota"}})
+    error = interpret(429, wish, body, what="add a part")
+    assert type(error) is OutOfQuota
+    assert not error.retryable
+    assert error.exit_code == 1
+    assert error.hint
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_a_person_can_repair_comes_with_a_hint(status: int) -> None:
+    assert interpret(status, {}, "", what="add a part").hint
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "code", "param"),
+    [
+        (OFFICIAL, "No such File object: fake_id", None, "id"),
+        (
+            '{"error": {"message": "MD5 checksum mismatch", "param": "md5", "code": "bad_md5"}}',
+            "MD5 checksum mismatch",
+            "bad_md5",
+            "md5",
+        ),
+        ('{"error": {"code": "invalidPayload", "message": "x"}}', "x", "invalidPayload", None),
+        ('{"error": "just words"}', "just words", None, None),
+        ('{"status": "failure", "message": "from a gateway"}', "from a gateway", None, None),
+        ('{"detail": "Not Found"}', "Not Found", None, None),
+        (
+            '{"detail": [{"loc": ["body", "purpose"], "msg": "field required"}]}',
+            "[{'loc': ['body', 'purpose'], 'msg': 'field required'}]",
+            None,
+            None,
+        ),
+        (
+            "<html>\n <h1>502  Bad\tGateway</h1></html>",
+            "<html> <h1>502 Bad Gateway</h1></html>",
+            None,
+            None,
+        ),
+        ("", "", None, None),
+        ("   \n", "", None, None),
+        ("{}", "{}", None, None),
+        ("[]", "[]", None, None),
+        ('["a", "b"]', "['a', 'b']", None, None),
+        ('"words"', "words", None, None),
+        ("null", "null", None, None),
+        ("{truncated", "{truncated", None, None),
+        ('{"error": {"message": "m", "code": 7, "param": ["x"]}}', "m", None, None),
+        ('{"error": {"message": "m", "code": "", "param": ""}}', "m", None, None),
+        ('{"message": "a \\u001b[31m\\u202e b"}', "a \\x1b[31m\\u202e b", None, None),
+    ],
+)
+def test_the_message_is_found_in_every_shape_of_body(
+    body: str, message: str, code: str | None, param: str | None
+) -> None:
+    answer = read_answer(400, {}, body)
+    assert (answer.message, answer.code, answer.param) == (message, code, param)
+
+
+def test_a_message_that_is_empty_adds_nothing_to_the_sentence() -> None:
+    error = interpret(502, {}, "", what="complete the Upload")
+    assert error.message == "the server would not complete the Upload: 502"
+
+
+@pytest.mark.parametrize("depth", [10, 300, 900, *range(950, 1010), 5000, 100_000])
+@pytest.mark.parametrize("shape", ["%s", '{"error": {"message": %s}}', '{"detail": %s}'])
+def test_deeply_nested_json_is_only_a_strange_message(depth: int, shape: str) -> None:
+    body = shape % ("[" * depth + "]" * depth)
+    error = interpret(500, {}, body, what="add a part")
+    assert len(error.message) < 400
+
+
+def test_a_number_too_long_to_convert_is_only_a_strange_message() -> None:
+    assert interpret(500, {}, '{"error": ' + "9" * 5000 + "}", what="x").answer
+
+
+names = st.sampled_from(
+    ["x-should-retry", "Retry-After", "retry-after-ms", "Date", "x-request-id", "X-Other"]
+)
+numbers = st.integers(0, 10**6) | st.floats(allow_nan=True)
+http_like = st.from_regex(
+    r"\A(Sun|Mon|x)?,? ?[0-9]{1,3} (Jan|Feb|Foo) [0-9]{1,12} [0-9]{1,3}:[0-9:]{0,9} ?"
+    r"(GMT|[+-][0-9]{1,12}|)\Z"
+)
+values = st.text(st.characters(), max_size=40) | numbers.map(str) | http_like
+json_values = st.recursive(
+    st.none() | st.booleans() | numbers | st.text(st.characters(), max_size=30),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["error", "message", "detail", "code", "param", "x"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+bodies = st.text(st.characters(), max_size=600) | json_values.map(json.dumps)
+
+
+@given(st.integers(300, 599), st.dictionaries(names, values), bodies)
+def test_no_answer_whatever_it_holds_makes_more_than_an_error(
+    status: int, headers: dict[str, str], body: str
+) -> None:
+    error = interpret(status, headers, body, what="add a part")
+    answer = error.answer
+    assert answer is not None
+    assert error.message.isprintable()
+    assert len(error.message) <= 400
+    for text in (answer.message, answer.code or "", answer.param or "", error.request_id or ""):
+        assert text.isprintable()
+        assert len(text) <= 301
+    assert answer.retry_after is None or 0 <= answer.retry_after < float("inf")
+    assert complaint(answer) in Complaint
+
+
+@given(values)
+def test_no_date_whatever_it_holds_makes_more_than_nothing(text: str) -> None:
+    moment = http_date(text)
+    assert moment is None or isinstance(moment, float)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"retry-after-ms": "0"}, 0.0),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "later"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": http(NOON + timedelta(seconds=90)), "date": http(NOON)}, 90.0),
+        ({"retry-after": http(NOON - timedelta(hours=1)), "date": http(NOON)}, 0.0),
+        ({"retry-after": http(NOON)}, None),
+        ({"retry-after": http(NOON), "date": "yesterday"}, None),
+    ],
+)
+def test_the_wish_to_wait_is_read_as_the_sdks_read_it(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert retry_after(headers) == seconds
+    answer = interpret(429, {key.title(): value for key, value in headers.items()}, "", what="x")
+    assert answer.answer is not None
+    assert answer.answer.retry_after == seconds
+
+
+def test_http_dates_are_unix_seconds_with_or_without_a_zone() -> None:
+    assert http_date("Sat, 21 Nov 2026 12:00:00 GMT") == NOON.timestamp()
+    assert http_date("Sat, 21 Nov 2026 12:00:00 -0000") == NOON.timestamp()
+    assert http_date("Sat, 21 Nov 2026 13:00:00 +0100") == NOON.timestamp()
+    assert http_date(None) is None
+
+
+@pytest.mark.parametrize("name", ["x-request-id", "X-Request-Id", "apim-request-id"])
+def test_the_request_id_is_kept_for_a_report(name: str) -> None:
+    assert interpret(500, {name: "req_123"}, "", what="add a part").request_id == "req_123"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "expected"),
+    [
+        (400, "Upload is expired.", Complaint.EXPIRED),
+        (404, "Upload upload_1 has expired", Complaint.EXPIRED),
+        (400, "MD5 checksum mismatch", Complaint.CHECKSUM),
+        (400, "Upload 'upload_1' is not pending.", Complaint.ENDED),
+        (400, "Upload is completed.", Complaint.ENDED),
+        (400, "Upload was cancelled", Complaint.CANCELLED),
+        (400, "Upload was canceled", Complaint.CANCELLED),
+        (404, "", Complaint.ABSENT),
+        (410, "", Complaint.ABSENT),
+        (404, "No such Upload object: upload_1", Complaint.ABSENT),
+        (400, "No such part", Complaint.ABSENT),
+        (400, "Assembled size 3 does not match declared bytes 4.", Complaint.SIZE),
+        (413, "", Complaint.SIZE),
+        (400, "exceeds the limit", Complaint.SIZE),
+        (400, "something else", Complaint.OTHER),
+        (422, "", Complaint.OTHER),
+    ],
+)
+def test_a_refusal_is_sorted_by_status_and_words(
+    status: int, message: str, expected: Complaint
+) -> None:
+    assert complaint(Answer(status, message)) is expected
+
+
+def test_code_and_param_are_words_too() -> None:
+    assert complaint(Answer(400, "bad", param="md5")) is Complaint.CHECKSUM
+    assert complaint(Answer(400, "bad", code="upload_expired")) is Complaint.EXPIRED
+
+
+def test_openai_takes_eight_gibibytes_but_batches_of_two_hundred_megabytes() -> None:
+    assert OPENAI.base_url == "https://api.openai.com/v1"
+    assert OPENAI.limits.part == 64 << 20
+    assert OPENAI.limits.largest("user_data") == 8 * GIB
+    assert OPENAI.limits.largest("batch") == 200_000_000
