@@ -291,6 +291,15 @@ async def test_the_list_says_why_the_last_run_stopped(journal: Journal) -> None:
     assert (await journal.line(job.id)).why == "it vanished"
 
 
+async def test_the_list_tells_a_run_that_has_not_ended(journal: Journal) -> None:
+    job, _ = await journal.adopt(plain_job())
+    assert not (await journal.line(job.id)).run_open
+    run = await journal.claim(job.id, "upload")
+    assert (await journal.line(job.id)).run_open
+    await journal.release(job.id, run, None)
+    assert not (await journal.line(job.id)).run_open
+
+
 async def test_facts_need_no_notes(journal: Journal) -> None:
     job, _ = await journal.adopt(plain_job())
     run = await journal.claim(job.id, "upload")

@@ -13,7 +13,16 @@ from strategies import plain_job
 
 from chunkup.errors import JournalTrouble
 from chunkup.journal import Journal
-from chunkup.machine import Accepted, AnswerLost, Created, Fact, Failed, GenerationEnded
+from chunkup.journal.facts import write_fact
+from chunkup.machine import (
+    Accepted,
+    AnswerLost,
+    CompleteRefused,
+    Created,
+    Fact,
+    Failed,
+    GenerationEnded,
+)
 from chunkup.models import Receipt, Span, Upload
 
 CREATED = Created(Upload("upload_1", 0, 100))
@@ -138,10 +147,27 @@ async def test_a_refused_fact_takes_no_other_with_it(
     await journal.record(job, accepted(2))
 
 
+async def test_what_is_refused_half_way_leaves_nothing_of_its_first_half(
+    journal: Journal, job: str
+) -> None:
+    def half(db: Database) -> None:
+        write_fact(db, job, accepted(1))
+        raise ValueError("half-way")
+
+    async with busy(journal):
+        halved = asyncio.create_task(journal._do(half, writes=True))
+        recording = begin(journal, job, accepted(0))
+    with pytest.raises(ValueError, match="half-way"):
+        await halved
+    await recording
+    assert await journal.facts(job) == [CREATED, accepted(0)]
+
+
 @pytest.mark.parametrize(
     "fact",
     [
         accepted(0),
+        CompleteRefused("upload_1", "503"),
         GenerationEnded("upload_1", "gone"),
         AnswerLost("upload_1"),
         Failed("code", "message"),
@@ -157,7 +183,11 @@ async def test_facts_about_a_job_that_is_not_there_are_refused(
 async def test_facts_about_an_upload_that_is_not_open_are_refused(
     journal: Journal, job: str
 ) -> None:
-    for fact in (AnswerLost("upload_9"), GenerationEnded("upload_9", "gone")):
+    for fact in (
+        AnswerLost("upload_9"),
+        GenerationEnded("upload_9", "gone"),
+        CompleteRefused("upload_1", "was never asked"),
+    ):
         with pytest.raises((sqlite3.IntegrityError, ValueError)):
             await journal.record(job, fact)
 
@@ -233,87 +263,6 @@ async def test_a_fresh_process_goes_on_after_a_full_disk(journal: Journal, job: 
     await reopened.close()
 
 
-# --- the file -------------------------------------------------------------------------------
-
-
-async def test_the_file_is_kept_in_the_one_mode_that_survives_power_loss(journal: Journal) -> None:
-    expected = {"journal_mode": "truncate", "synchronous": 3, "foreign_keys": 1, "fullfsync": 1}
-
-    def ask(db: Database) -> dict[str, object]:
-        return {name: db.execute(f"PRAGMA {name}").fetchone()[0] for name in expected}
-
-    assert await journal._do(ask) == expected
-
-
-async def test_tables_take_no_value_of_another_type(journal: Journal, job: str) -> None:
-    await journal.record(job, accepted(0))
-    run = await journal.claim(job, "upload")
-    await journal.release(job, run, None)
-    columns = [
-        *(("jobs", "size"), ("jobs", "created_at"), ("uploads", "expires_at"), ("parts", "stop")),
-        *(("asks", "asked_at"), ("endings", "ended_at"), ("runs", "exit_code")),
-    ]
-    with sqlite3.connect(journal.path) as outside:
-        strict = dict(outside.execute("SELECT name, strict FROM pragma_table_list").fetchall())
-        for table, column in columns:
-            assert strict[table] == 1
-            if outside.execute(f"SELECT count(*) FROM {table}").fetchone()[0]:
-                with pytest.raises(sqlite3.IntegrityError, match="cannot store TEXT"):
-                    outside.execute(f"UPDATE {table} SET {column} = 'soon'")
-    outside.close()
-
-
-# --- the end --------------------------------------------------------------------------------
-
-
-def held() -> tuple[int, set[str]]:
-    handles = list(Path("/dev/fd").iterdir())
-    return len(handles), {thread.name for thread in threading.enumerate()}
-
-
-def test_nothing_is_held_after_closing(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        journal = await Journal.open(tmp_path / "journal.db")
-        added, _ = await journal.adopt(plain_job())
-        await journal.claim(added.id, "upload")
-        await journal.record(added.id, CREATED)
-        await journal.close()
-        await journal.close()
-
-    before = held()
-    asyncio.run(scenario())
-    assert held() == before
-
-
-def test_nothing_is_held_after_a_refused_opening(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    path.write_text("not a database, but long enough to look like one" * 100)
-
-    async def scenario() -> None:
-        with pytest.raises(Exception, match="damaged"):
-            await Journal.open(path)
-
-    known = set(threading.enumerate())
-    before = held()
-    asyncio.run(scenario())
-    for thread in set(threading.enumerate()) - known:
-        thread.join(2)
-    assert held() == before
-
-
-async def test_a_cancelled_opening_leaves_no_thread_behind(tmp_path: Path) -> None:
-    known = set(threading.enumerate())
-    opening = asyncio.create_task(Journal.open(tmp_path / "journal.db"))
-    await asyncio.sleep(0)
-    opening.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await opening
-    for thread in set(threading.enumerate()) - known:
-        if thread.name == "chunkup-journal":
-            await asyncio.to_thread(thread.join, 2)
-            assert not thread.is_alive()
-
-
 async def test_what_was_begun_before_closing_is_finished(journal: Journal, job: str) -> None:
     async with busy(journal):
         recording = [begin(journal, job, accepted(number)) for number in range(5)]
@@ -322,9 +271,3 @@ async def test_what_was_begun_before_closing_is_finished(journal: Journal, job: 
     reopened = await Journal.open(journal.path)
     assert len(await reopened.facts(job)) == 6
     await reopened.close()
-
-
-async def test_a_closed_journal_says_so(journal: Journal, job: str) -> None:
-    await journal.close()
-    with pytest.raises(JournalTrouble, match="closed"):
-        await journal.record(job, accepted(0))

@@ -100,6 +100,22 @@ def test_a_journal_whose_making_was_killed_is_finished(tmp_path: Path, done: int
     assert facts(path, job) == FACTS
 
 
+def test_an_older_journal_is_brought_up_to_date_and_keeps_all_it_held(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    job = made(path)
+
+    async def salt() -> bytes:
+        journal = await Journal.open(path)
+        await journal.close()
+        return journal.salt
+
+    before = asyncio.run(salt())
+    # As it was before the last migration.
+    stranger(path, "DROP TABLE runs", "DELETE FROM _sqlite_migrations WHERE name = 'm002_notes'")
+    assert asyncio.run(salt()) == before
+    assert facts(path, job) == FACTS
+
+
 def test_the_salt_is_made_once(tmp_path: Path) -> None:
     async def salt() -> bytes:
         journal = await Journal.open(tmp_path / "journal.db")

@@ -68,6 +68,33 @@ def refuses(state: State, fact: Fact) -> None:
     assert state == before
 
 
+def test_the_table_is_this_one() -> None:
+    ends = {"Failed": "failed", "Cancelled": "cancelled"}
+    told = {
+        phase: {kind.__name__: str(target) for kind, target in row.items()}
+        for phase, row in TABLE.items()
+    }
+    assert told == {
+        "new": {"Created": "sending", **ends},
+        "sending": {
+            "Accepted": "sending",
+            "AnswerLost": "sending",
+            "GenerationEnded": "new",
+            "CompleteAsked": "asked",
+            **ends,
+        },
+        "asked": {
+            "CompleteRefused": "sending",
+            "GenerationEnded": "new",
+            "Completed": "completed",
+            **ends,
+        },
+        "completed": {},
+        "failed": {},
+        "cancelled": {},
+    }
+
+
 def test_every_phase_has_a_row_and_every_fact_leads_somewhere() -> None:
     assert set(TABLE) == set(Phase) == set(REACHED)
     assert {kind for row in TABLE.values() for kind in row} == set(FACTS)
@@ -119,6 +146,25 @@ def test_facts_about_another_upload_are_refused(
     refuses(life.state, data.draw(fitting(elsewhere, kind)))
 
 
+@pytest.mark.parametrize(
+    ("facts", "fact"),
+    [
+        (SENDING, SECOND),
+        (SENDING, AnswerLost("upload_1")),
+        (SENDING, GenerationEnded("upload_1", "gone")),
+        (WHOLE, ASKED),
+        (REACHED[Phase.ASKED], CompleteRefused("upload_1", "503")),
+        (REACHED[Phase.ASKED], GenerationEnded("upload_1", "gone")),
+    ],
+)
+def test_a_fact_that_fits_in_all_but_its_upload_is_refused(
+    facts: tuple[Fact, ...], fact: Accepted | AnswerLost | CompleteAsked
+) -> None:
+    state = fold(SPAN, facts)
+    assert apply(state, fact) != state or isinstance(fact, AnswerLost)
+    refuses(state, dataclasses.replace(fact, upload_id="upload_2"))
+
+
 @given(lives())
 def test_facts_about_an_upload_that_ended_are_refused(life: Life) -> None:
     ended = {fact.upload_id for fact in life.facts if isinstance(fact, GenerationEnded)}
@@ -135,7 +181,8 @@ def test_receipts_that_overlap_or_leave_the_file_are_refused(
     state = fold(span, [Created(UPLOAD)])
     for number, piece in enumerate(held):
         state = apply(state, Accepted(UPLOAD.id, Receipt(piece, f"part_{number}", "aa")))
-    new = data.draw(spans(longest=60, latest=span.stop + 20))
+    start = data.draw(st.integers(max(0, span.start - 3), span.stop + 3))
+    new = Span(start, start + data.draw(st.integers(1, span.size + 3)))
     fact = Accepted(UPLOAD.id, Receipt(new, "part_new", "aa"))
     taken = {at for piece in held for at in range(piece.start, piece.stop)}
     free = set(range(span.start, span.stop)) - taken
@@ -202,6 +249,11 @@ def test_parts_may_come_in_any_order(
 )
 def test_complete_names_exactly_the_ids_in_file_order(fact: CompleteAsked) -> None:
     refuses(fold(SPAN, WHOLE), fact)
+
+
+def test_complete_is_not_asked_while_bytes_are_missing() -> None:
+    state = fold(SPAN, SENDING)
+    refuses(state, dataclasses.replace(ASKED, part_ids=state.part_ids))
 
 
 def test_a_file_of_another_size_is_not_ours() -> None:

@@ -61,6 +61,18 @@ def test_slots_double_while_goodput_follows_then_add_one_by_one() -> None:
     assert slots.count == 33
 
 
+def test_neither_doubling_nor_adding_goes_over_the_ceiling() -> None:
+    doubling = Slots(12)
+    for goodput in (100.0, 200.0, 400.0):
+        turn(doubling, goodput)
+    assert doubling.count == 12
+    adding = Slots(10)
+    adding.trouble(0.0)
+    for _ in range(20):
+        turn(adding, 100.0)
+    assert adding.count == 10
+
+
 def test_slots_are_judged_only_when_each_had_its_turn() -> None:
     slots = Slots(64)
     for _ in range(7):

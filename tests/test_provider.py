@@ -1,6 +1,8 @@
 """What answers mean: every status, every shape of body, every wish to wait."""
 
 import json
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -242,7 +244,17 @@ def test_the_wish_to_wait_is_read_as_the_sdks_read_it(
     assert answer.answer.retry_after == seconds
 
 
-def test_http_dates_are_unix_seconds_with_or_without_a_zone() -> None:
+@pytest.fixture(params=["UTC", "America/New_York", "Asia/Kolkata"])
+def _time_zone(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_time_zone")
+def test_http_dates_are_unix_seconds_with_or_without_a_zone_wherever_we_are() -> None:
     assert http_date("Sat, 21 Nov 2026 12:00:00 GMT") == NOON.timestamp()
     assert http_date("Sat, 21 Nov 2026 12:00:00 -0000") == NOON.timestamp()
     assert http_date("Sat, 21 Nov 2026 13:00:00 +0100") == NOON.timestamp()

@@ -14,7 +14,7 @@ from house import KEY
 from sqlite_utils import Database
 
 from chunkup import AsyncUploader, Options
-from chunkup.journal.journal import Journal, _Work
+from chunkup.journal.scribe import Scribe, Work
 
 _gate = threading.Lock()
 
@@ -29,9 +29,9 @@ def boundary(name: str) -> None:
 
 def watch_commits() -> None:
     """Stop before each COMMIT reaches SQLite, and after each transaction is through."""
-    carry_out = Journal._carry_out
+    carry_out = Scribe._carry_out
 
-    def watched(self: Journal, db: Database, batch: list[_Work]) -> None:
+    def watched(self: Scribe, db: Database, batch: list[Work]) -> None:
         writes = any(work.writes for work in batch)
 
         def trace(statement: str) -> None:
@@ -43,7 +43,7 @@ def watch_commits() -> None:
         if writes:
             boundary("after commit")
 
-    Journal._carry_out = watched  # type: ignore[method-assign]  # the point of this program
+    Scribe._carry_out = watched  # type: ignore[method-assign]  # the point of this program
 
 
 def watch_posts() -> aiohttp.TraceConfig:

@@ -243,3 +243,9 @@ def read_jobs(db: Database, where: str, values: list[object]) -> list[Job]:
         )
         for row in rows
     ]
+
+
+def read_salt(db: Database) -> bytes:
+    """What keys are hashed with in this journal, so that their hashes mean nothing elsewhere."""
+    (salt,) = db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()
+    return bytes(salt)

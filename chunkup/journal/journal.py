@@ -1,28 +1,22 @@
-"""The journal as the engine sees it: awaitable, shielded, one thread, shared commits."""
+"""The journal as the engine sees it: awaitable, shielded, durable on return."""
 
-import asyncio
 import os
-import queue
 import secrets
 import socket
-import sqlite3
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import platformdirs
 from sqlite_utils import Database
 
-from chunkup.errors import BadJournal, ChunkupError, JournalTrouble, NoSuchJob
+from chunkup.errors import ChunkupError, NoSuchJob
 from chunkup.journal.claims import Owner
-from chunkup.journal.facts import read_facts, read_jobs, write_fact, write_job
+from chunkup.journal.facts import read_facts, read_jobs, read_salt, write_fact, write_job
 from chunkup.journal.listing import JobLine, RunNote, read_lines, read_runs
-from chunkup.journal.schema import open_database, translate
+from chunkup.journal.scribe import Scribe
 from chunkup.machine import Fact
 from chunkup.models import Job
 from chunkup.outlast import outlast
@@ -47,13 +41,6 @@ def new_id() -> str:
             return made
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    run: Callable[[Database], Any]
-    writes: bool
-    done: Future[Any]
-
-
 class Journal:
     """An open journal. Make one with :meth:`open`; one thread owns its connection.
 
@@ -65,11 +52,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.salt = b""
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._ended = asyncio.Event()
-        self._broken: JournalTrouble | None = None
         self._owner = Owner(self.path)
+        self._scribe = Scribe(self.path, at_end=self._owner.close)
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -80,16 +64,9 @@ class Journal:
             JournalTrouble: The disk refuses.
         """
         journal = cls(path)
-        ready: Future[bytes] = Future()
-        journal._thread = threading.Thread(
-            target=journal._serve,
-            args=[ready, _teller(journal._ended)],
-            name="chunkup-journal",
-            daemon=True,
-        )
-        journal._thread.start()
+        await journal._scribe.start()
         try:
-            journal.salt = await outlast(asyncio.wrap_future(ready))
+            journal.salt = await journal._do(read_salt)
         except BaseException:
             await outlast(journal.close())
             raise
@@ -97,12 +74,10 @@ class Journal:
 
     async def close(self) -> None:
         """Finish what waits, give every claim back, end the thread."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        self._queue.put(None)
-        await self._ended.wait()
-        thread.join()
+        await self._scribe.close()
+
+    async def _do(self, run: Callable[[Database], _Result], *, writes: bool = False) -> _Result:
+        return await self._scribe.do(run, writes=writes)
 
     # --- jobs -------------------------------------------------------------------------------
 
@@ -235,106 +210,3 @@ class Journal:
             JournalTrouble: It did not reach the disk, and nothing else will any more.
         """
         await self._do(lambda db: write_fact(db, job_id, fact), writes=True)
-
-    # --- the thread -------------------------------------------------------------------------
-
-    async def _do(self, run: Callable[[Database], _Result], *, writes: bool = False) -> _Result:
-        if self._thread is None:
-            raise JournalTrouble("the journal is closed")
-        if writes and self._broken:
-            raise self._broken
-        done: Future[_Result] = Future()
-        self._queue.put(_Work(run, writes, done))
-        return await outlast(asyncio.wrap_future(done))
-
-    def _serve(self, ready: Future[bytes], tell_end: Callable[[], None]) -> None:
-        try:
-            db = open_database(self.path)
-            try:
-                salt = db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()[0]
-                ready.set_result(salt)
-                while batch := self._take():
-                    self._carry_out(db, batch)
-            finally:
-                self._owner.close()
-                db.close()
-        except BaseException as error:
-            if ready.done():
-                raise
-            ready.set_exception(error)
-        finally:
-            tell_end()
-
-    def _take(self) -> list[_Work]:
-        """Wait for work, then take all that waits; nothing at the end."""
-        first = self._queue.get()
-        if first is None:
-            return []
-        batch = [first]
-        while not self._queue.empty():
-            more = self._queue.get()
-            if more is None:
-                self._queue.put(None)
-                break
-            batch.append(more)
-        return batch
-
-    def _carry_out(self, db: Database, batch: list[_Work]) -> None:
-        """Do all of a batch in one transaction; nobody hears of success before the commit.
-
-        Each piece has a savepoint, so that one that is refused takes no other with it.
-        """
-        if self._broken is not None:
-            for work in (work for work in batch if work.writes):
-                work.done.set_exception(self._broken)
-            batch = [work for work in batch if not work.writes]
-        outcomes: list[tuple[_Work, Any, Exception | None]] = []
-        writes = any(work.writes for work in batch)
-        try:
-            if writes:
-                db.execute("BEGIN IMMEDIATE")
-            for work in batch:
-                try:
-                    with db.atomic() if writes else nullcontext():
-                        outcomes.append((work, work.run(db), None))
-                except sqlite3.IntegrityError as error:
-                    outcomes.append((work, None, error))
-                except sqlite3.Error:
-                    raise
-                except Exception as error:  # noqa: BLE001  (its own caller gets it, and nobody else)
-                    outcomes.append((work, None, error))
-            if writes:
-                db.execute("COMMIT")
-        except BaseException as error:  # noqa: BLE001  (everybody who waits gets it)
-            failure = self._fail(db, error)
-            for work in batch:
-                work.done.set_exception(failure)
-            return
-        for work, result, refusal in outcomes:
-            if refusal is not None:
-                work.done.set_exception(refusal)
-            else:
-                work.done.set_result(result)
-
-    def _fail(self, db: Database, error: BaseException) -> BaseException:
-        if db.conn.in_transaction:
-            db.conn.rollback()
-        if not isinstance(error, sqlite3.Error):
-            return error
-        failure = translate(error, self.path)
-        if isinstance(failure, BadJournal):
-            self._broken = JournalTrouble(failure.message, hint=failure.hint)
-        elif getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
-            self._broken = failure
-        return failure
-
-
-def _teller(event: asyncio.Event) -> Callable[[], None]:
-    """What a thread calls to set an event of this loop, whether or not it still runs."""
-    loop = asyncio.get_running_loop()
-
-    def tell() -> None:
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(event.set)
-
-    return tell

@@ -44,12 +44,14 @@ _PART = "SELECT id, upload_id, bytes, xxh3, created_at FROM parts"
 _FILE = "SELECT id, bytes, filename, purpose, created_at, expires_at FROM files"
 
 _PAGE_DESC = f"""
-{_FILE} WHERE gone = 0 AND (?1 IS NULL OR purpose = ?1)
-AND (?2 IS NULL OR (created_at, seq) < (?2, ?3)) ORDER BY created_at DESC, seq DESC LIMIT ?4
+{_FILE} WHERE gone = 0 AND (:purpose IS NULL OR purpose = :purpose)
+AND (:created_at IS NULL OR (created_at, seq) < (:created_at, :seq))
+ORDER BY created_at DESC, seq DESC LIMIT :limit
 """
 _PAGE_ASC = f"""
-{_FILE} WHERE gone = 0 AND (?1 IS NULL OR purpose = ?1)
-AND (?2 IS NULL OR (created_at, seq) > (?2, ?3)) ORDER BY created_at, seq LIMIT ?4
+{_FILE} WHERE gone = 0 AND (:purpose IS NULL OR purpose = :purpose)
+AND (:created_at IS NULL OR (created_at, seq) > (:created_at, :seq))
+ORDER BY created_at, seq LIMIT :limit
 """
 
 
@@ -168,12 +170,11 @@ class Ledger:
             ApiError: 404 when `after` was never a file; one that is gone still has its place.
         """
         with self._lock:
-            rows = self._run(
+            created_at, seq = (None, None) if after is None else self._place(after)
+            rows = self._db.execute(
                 _PAGE_DESC if newest_first else _PAGE_ASC,
-                purpose,
-                *((None, None) if after is None else self._place(after)),
-                limit + 1,
-            )
+                {"purpose": purpose, "created_at": created_at, "seq": seq, "limit": limit + 1},
+            ).fetchall()
         return FilePage(tuple(FileRow(*row) for row in rows[:limit]), len(rows) > limit)
 
     def bury(self, file_ids: Sequence[str]) -> list[str]:
