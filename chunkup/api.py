@@ -10,14 +10,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
-from urllib.parse import quote
 
 import aiohttp
 import truststore
 
+from chunkup.answers import nonsense, read_file, read_upload, segment, text_of
 from chunkup.body import PartBody
 from chunkup.endpoint import Endpoint
-from chunkup.errors import BadAnswer, Failed, ServerTrouble, Unreachable
+from chunkup.errors import Failed, ServerTrouble, Unreachable
 from chunkup.models import Job, RemoteFile, Upload
 from chunkup.pace import Verdict, Watch
 from chunkup.provider import http_date, interpret
@@ -130,7 +130,7 @@ class Api:
         done = tracker.upload_complete
         if body.xxh3 is None or not done.done() or done.exception() is not None:
             raise ServerTrouble("the server answered before it had the whole part", retryable=True)
-        return _text(found, "id")
+        return text_of(found, "id")
 
     async def complete(self, upload_id: str, part_ids: Sequence[str], md5: str | None) -> Upload:
         """POST /uploads/{id}/complete, on a connection of its own."""
@@ -164,7 +164,7 @@ class Api:
         found = await self._json("GET", "/files", "list Files", params=query, most=_LISTING)
         data = found.get("data")
         if not isinstance(data, list):
-            raise _nonsense("a list of Files")
+            raise nonsense("a list of Files")
         return [read_file(item) for item in data], found.get("has_more") is True
 
     async def retrieve(self, file_id: str) -> RemoteFile:
@@ -215,9 +215,9 @@ class Api:
         try:
             found = json.loads(raw)
         except (ValueError, RecursionError) as error:
-            raise _nonsense("JSON") from error
+            raise nonsense("JSON") from error
         if not isinstance(found, dict) or "error" in found:
-            raise _nonsense("an object")
+            raise nonsense("an object")
         return found
 
 
@@ -281,69 +281,3 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
         if len(found) > most:
             raise ServerTrouble(f"the server's answer is longer than {most} bytes")
     return bytes(found)
-
-
-def segment(text: str) -> str:
-    """An id as one segment of a URL's path.
-
-    Raises:
-        BadAnswer: It would not stay one.
-    """
-    if text in {"", ".", ".."} or _broken(text):
-        raise BadAnswer(f"the server gave {text!r} for an id")
-    return quote(text, safe="")
-
-
-def _nonsense(wanted: str) -> ServerTrouble:
-    return ServerTrouble(f"the server said yes, but not with {wanted}", retryable=True)
-
-
-def _text(found: Mapping[str, Any], name: str) -> str:
-    value = found.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= 4096 or _broken(value):
-        raise _nonsense(f"a text for {name!r}")
-    return value
-
-
-def _broken(text: str) -> bool:
-    """Whether a text cannot be sent back: JSON can spell half of a surrogate pair."""
-    return any("\ud800" <= char <= "\udfff" for char in text)
-
-
-def _optional(found: Mapping[str, Any], name: str) -> str | None:
-    value = found.get(name)
-    return value if isinstance(value, str) else None
-
-
-def _moment(found: Mapping[str, Any], name: str) -> int | None:
-    value = found.get(name)
-    sane = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
-    return int(value) if sane and value is not None else None
-
-
-def read_upload(found: Mapping[str, Any]) -> Upload:
-    """An Upload of an answer; ``created_at`` is 0 where the server does not say."""
-    file = found.get("file")
-    return Upload(
-        id=_text(found, "id"),
-        created_at=_moment(found, "created_at") or 0,
-        expires_at=_moment(found, "expires_at"),
-        status=_optional(found, "status") or "pending",
-        file=read_file(file) if isinstance(file, dict) else None,
-    )
-
-
-def read_file(found: Mapping[str, Any]) -> RemoteFile:
-    """A File of an answer; what compatible servers leave out is None or empty."""
-    if not isinstance(found, Mapping):
-        raise _nonsense("a File")
-    return RemoteFile(
-        id=_text(found, "id"),
-        bytes=_moment(found, "bytes"),
-        created_at=_moment(found, "created_at") or 0,
-        filename=_optional(found, "filename") or "",
-        purpose=_optional(found, "purpose") or "",
-        status=_optional(found, "status"),
-        expires_at=_moment(found, "expires_at"),
-        status_details=_optional(found, "status_details"),
-    )

@@ -14,8 +14,9 @@ from typing import Any, Final, TypedDict, TypeVar, Unpack
 
 from chunkup import events
 from chunkup.endpoint import KeySource
+from chunkup.listener import OnEvent
 from chunkup.models import Options, RemoteFile
-from chunkup.uploader import AsyncUploader, OnEvent
+from chunkup.uploader import AsyncUploader
 
 _Result = TypeVar("_Result")
 

@@ -5,14 +5,19 @@ is committed, and only then it is folded in. A kill between any two of these cos
 parts in flight.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 from chunkup import events
+from chunkup.errors import ChunkupError, Interrupted, JournalTrouble
 from chunkup.journal import Journal
 from chunkup.machine import Fact, State, apply, fold
 from chunkup.models import Job
+from chunkup.text import printable
 
 Emit = Callable[[events.Event], None]
 
@@ -48,3 +53,34 @@ class Ledger:
     def tell(self, kind: type[events.Event], **fields: Any) -> None:
         """Emit an event about this job."""
         self._emit(kind(time=time.time(), job=self.job.id, path=self.job.path, **fields))
+
+
+class Claim:
+    """A job held by this process for as long as the block lasts, and a note of how it ended."""
+
+    def __init__(self, journal: Journal, job: Job, command: str) -> None:
+        self._journal = journal
+        self._job = job
+        self._command = printable(command, 4000)
+        self._run = 0
+
+    async def __aenter__(self) -> None:
+        self._run = await self._journal.claim(self._job.id, self._command)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        note: ChunkupError | None = None
+        if isinstance(error, ChunkupError):
+            error.job_id = error.job_id or self._job.id
+            note = error
+        elif isinstance(error, asyncio.CancelledError):
+            note = Interrupted("interrupted")
+        elif error is not None:
+            note = ChunkupError(f"{type(error).__name__}")
+        # Where the journal's disk failed, the claim falls when this process closes it.
+        with suppress(JournalTrouble):
+            await self._journal.release(self._job.id, self._run, note)

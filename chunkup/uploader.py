@@ -1,31 +1,26 @@
 """The engine's face: one object that uploads, resumes and cancels, with everything shared."""
 
 import asyncio
-import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from chunkup import events
 from chunkup.api import Api
 from chunkup.endpoint import KeySource, resolve
 from chunkup.errors import (
     BadOption,
     ChunkupError,
-    Interrupted,
-    JournalTrouble,
     OutcomeUnknown,
     SourceChanged,
-    Stopped,
 )
 from chunkup.journal import Journal, default_path
-from chunkup.ledger import Emit, Ledger
+from chunkup.ledger import Claim, Emit, Ledger
 from chunkup.link import Workshop
+from chunkup.listener import OnEvent, careful, log, tell_end
 from chunkup.machine import Cancelled, Failed, Phase
 from chunkup.models import PART_SIZE, Account, Fingerprint, Job, Options, Plan, RemoteFile
 from chunkup.pace import Slots
@@ -38,11 +33,6 @@ from chunkup.worker import SlotPool
 
 if TYPE_CHECKING:
     import aiohttp
-
-_log = logging.getLogger("chunkup")
-_log.addHandler(logging.NullHandler())
-
-OnEvent = Callable[[events.Event], None]
 
 
 class AsyncUploader:
@@ -190,13 +180,13 @@ class AsyncUploader:
         if continued and (fresh or await self._outdated(job, wanted.fingerprint)):
             await self._drop(job, fresh=fresh)
             job, continued = await journal.adopt(wanted, fresh=True)
-        emit = _careful(on_event)
+        emit = careful(on_event)
         try:
             return await self._run(job, emit, continued=continued)
         except SourceChanged as error:
             if not error.between_runs:
                 raise
-            _log.warning("%s; uploading the new content", error)
+            log.warning("%s; uploading the new content", error)
             await self._drop(job, fresh=False)
             job, _ = await journal.adopt(wanted, fresh=True)
             return await self._run(job, emit, continued=False)
@@ -258,7 +248,7 @@ class AsyncUploader:
             ChunkupError: As :meth:`upload`; a changed source is never sent here.
         """
         job = await (await self.journal()).job(job_id)
-        return await self._run(job, _careful(on_event), continued=True)
+        return await self._run(job, careful(on_event), continued=True)
 
     async def cancel(self, job_id: str) -> RemoteFile | None:
         """End a job, here and on the server; its File if that turns out to exist already.
@@ -270,8 +260,8 @@ class AsyncUploader:
         """
         journal = await self.journal()
         job = await journal.job(job_id)
-        async with _Claim(journal, job, self._command):
-            return await cancel(Ledger(job, journal, _careful(None)), self._workshop())
+        async with Claim(journal, job, self._command):
+            return await cancel(Ledger(job, journal, careful(None)), self._workshop())
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -284,18 +274,18 @@ class AsyncUploader:
                 hint=f"chunkup resume {job.id} --base-url {job.account.base_url}",
                 job_id=job.id,
             )
-        async with _Claim(journal, job, self._command):
+        async with Claim(journal, job, self._command):
             run = Run(
                 Ledger(job, journal, emit),
                 self._workshop(),
                 continued=continued,
                 same_account=same,
             )
-            _log.info("%s: %s", job.id, "resuming" if continued else "starting")
+            log.info("%s: %s", job.id, "resuming" if continued else "starting")
             try:
                 return await run.execute()
             except ChunkupError as error:
-                _tell_end(job, error, emit)
+                tell_end(job, error, emit)
                 raise
 
     async def _outdated(self, job: Job, found: Fingerprint) -> bool:
@@ -311,8 +301,8 @@ class AsyncUploader:
     async def _drop(self, job: Job, *, fresh: bool) -> None:
         """End a job that is not to be gone on with; the server hears of it if it can."""
         journal = await self.journal()
-        async with _Claim(journal, job, self._command):
-            ledger = Ledger(job, journal, _careful(None))
+        async with Claim(journal, job, self._command):
+            ledger = Ledger(job, journal, careful(None))
             try:
                 await cancel(ledger, self._workshop())
             except OutcomeUnknown:
@@ -344,84 +334,3 @@ class AsyncUploader:
                 options=options,
             )
         return self._shop
-
-
-class _Claim:
-    """A job held by this process for as long as the block lasts, and a note of how it ended."""
-
-    def __init__(self, journal: Journal, job: Job, command: str) -> None:
-        self._journal = journal
-        self._job = job
-        self._command = printable(command, 4000)
-        self._run = 0
-
-    async def __aenter__(self) -> None:
-        self._run = await self._journal.claim(self._job.id, self._command)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        note: ChunkupError | None = None
-        if isinstance(error, ChunkupError):
-            error.job_id = error.job_id or self._job.id
-            note = error
-        elif isinstance(error, asyncio.CancelledError):
-            note = Interrupted("interrupted")
-        elif error is not None:
-            note = ChunkupError(f"{type(error).__name__}")
-        # Where the journal's disk failed, the claim falls when this process closes it.
-        with suppress(JournalTrouble):
-            await self._journal.release(self._job.id, self._run, note)
-
-
-def _tell_end(job: Job, error: ChunkupError, emit: Emit) -> None:
-    stamp = {"time": time.time(), "job": job.id, "path": job.path}
-    said = {
-        "code": error.code,
-        "message": error.message,
-        "hint": error.hint,
-        "resume": f"chunkup resume {job.id}",
-    }
-    if isinstance(error, OutcomeUnknown):
-        emit(events.Unknown(**stamp, **said, candidates=error.candidates))  # type: ignore[arg-type]  # a dict knows one type for all its values
-    elif isinstance(error, Stopped):
-        emit(events.Stopped(**stamp, **said))  # type: ignore[arg-type]  # the same
-    else:
-        emit(events.Failed(**stamp, **said))  # type: ignore[arg-type]  # the same
-
-
-def _careful(on_event: OnEvent | None) -> Emit:
-    """A listener that cannot break the upload: one that raises is dropped, and said so once."""
-    listener = on_event
-
-    def emit(event: events.Event) -> None:
-        nonlocal listener
-        _say(event)
-        if listener is None:
-            return
-        try:
-            listener(event)
-        except Exception:  # noqa: BLE001  (a listener is somebody else's code)
-            _log.exception("on_event raised and is not called again")
-            listener = None
-
-    return emit
-
-
-def _say(event: events.Event) -> None:
-    match event:
-        case events.PartRetried(code=code, message=message, wait=wait):
-            _log.warning("%s: retrying in %.1f s: %s %s", event.job, wait, code, message)
-        case events.Paused(wait=wait, message=message):
-            _log.warning("%s: pausing %.1f s: %s", event.job, wait, message)
-        case events.Late(seconds=seconds):
-            _log.warning("%s: the Upload will expire %.0f s too early", event.job, seconds)
-        case events.UploadExpired(upload_id=upload_id, reason=reason):
-            _log.warning("%s: Upload %s is over: %s", event.job, upload_id, reason)
-        case events.Completed(file=file):
-            _log.info("%s: completed as %s", event.job, file.id)
-        case _:
-            pass

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from strategies import plain_job
 from wire import answering, body_of, everything, listening, opened, reply, silent
 
-from chunkup.api import Api, segment
+from chunkup.answers import segment
+from chunkup.api import Api
 from chunkup.errors import BadAnswer, ChunkupError, Rejected, Unauthorized
 from chunkup.models import Job, RemoteFile, Upload
 

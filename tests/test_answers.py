@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_api import CALLS, FILE, UPLOAD, Call, every_call
 from wire import Caller, Serve, answering, listening, opened, reply
 
-from chunkup.api import read_file, read_upload
+from chunkup.answers import read_file, read_upload
 from chunkup.errors import ChunkupError, ServerTrouble, Stopped
 from chunkup.models import MIB, RemoteFile, Upload
 

@@ -1,0 +1,66 @@
+"""Events on their way out: to a listener that cannot break the upload, and to the log."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from chunkup import events
+from chunkup.errors import ChunkupError, OutcomeUnknown, Stopped
+from chunkup.ledger import Emit
+from chunkup.models import Job
+
+log = logging.getLogger("chunkup")
+log.addHandler(logging.NullHandler())
+
+OnEvent = Callable[[events.Event], None]
+
+
+def tell_end(job: Job, error: ChunkupError, emit: Emit) -> None:
+    """Emit the event that an error which ends a run is."""
+    stamp = {"time": time.time(), "job": job.id, "path": job.path}
+    said = {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "resume": f"chunkup resume {job.id}",
+    }
+    if isinstance(error, OutcomeUnknown):
+        emit(events.Unknown(**stamp, **said, candidates=error.candidates))  # type: ignore[arg-type]  # a dict knows one type for all its values
+    elif isinstance(error, Stopped):
+        emit(events.Stopped(**stamp, **said))  # type: ignore[arg-type]  # the same
+    else:
+        emit(events.Failed(**stamp, **said))  # type: ignore[arg-type]  # the same
+
+
+def careful(on_event: OnEvent | None) -> Emit:
+    """A listener that cannot break the upload: one that raises is dropped, and said so once."""
+    listener = on_event
+
+    def emit(event: events.Event) -> None:
+        nonlocal listener
+        _say(event)
+        if listener is None:
+            return
+        try:
+            listener(event)
+        except Exception:
+            log.exception("on_event raised and is not called again")
+            listener = None
+
+    return emit
+
+
+def _say(event: events.Event) -> None:
+    match event:
+        case events.PartRetried(code=code, message=message, wait=wait):
+            log.warning("%s: retrying in %.1f s: %s %s", event.job, wait, code, message)
+        case events.Paused(wait=wait, message=message):
+            log.warning("%s: pausing %.1f s: %s", event.job, wait, message)
+        case events.Late(seconds=seconds):
+            log.warning("%s: the Upload will expire %.0f s too early", event.job, seconds)
+        case events.UploadExpired(upload_id=upload_id, reason=reason):
+            log.warning("%s: Upload %s is over: %s", event.job, upload_id, reason)
+        case events.Completed(file=file):
+            log.info("%s: completed as %s", event.job, file.id)
+        case _:
+            pass
