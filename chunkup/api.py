@@ -5,6 +5,7 @@ Redirects are never followed (a key would follow them), cookies and ``.netrc`` n
 
 import asyncio
 import json
+import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from chunkup.models import Job, RemoteFile, Upload
 from chunkup.pace import Verdict, Watch
 from chunkup.provider import http_date, interpret
 from chunkup.text import printable
+
+_log = logging.getLogger("chunkup")
 
 _SMALL: Final = 1 << 20
 _LISTING: Final = 32 << 20
@@ -189,6 +192,7 @@ class Api:
         session = self._fresh if fresh else self._session
         if session is None:
             raise RuntimeError("the Api is not open")
+        began = time.monotonic()
         async with (
             _mapped(what),
             session.request(
@@ -209,6 +213,14 @@ class Api:
             if moment is not None:
                 self._offset = moment - time.monotonic()
             raw = await _read(response, most)
+            _log.debug(
+                "%s %s: %d in %.0f ms, request %s",
+                method,
+                path,
+                response.status,
+                (time.monotonic() - began) * 1000,
+                printable(response.headers.get("x-request-id", "-"), 100),
+            )
             if not 200 <= response.status < 300:
                 text = raw.decode("utf-8", "replace")
                 raise interpret(response.status, response.headers, text, what=what)

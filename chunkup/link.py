@@ -63,8 +63,12 @@ class Link:
 
     @property
     def average(self) -> float:
-        """Goodput of this run so far, in bytes a second."""
+        """Goodput of this Upload so far in this run, in bytes a second."""
         return self._meter.average()
+
+    def begin_upload(self) -> None:
+        """A new Upload begins, and with it a new measurement: its bytes start from none."""
+        self._meter = Meter(time.monotonic())
 
     async def reach(self, request: Callable[[], Awaitable[_Result]]) -> _Result:
         """A request that may be sent again, under the policy that all share."""

@@ -61,9 +61,9 @@ def sentence(event: events.Event) -> str | None:
                 f"{wait:.1f} s (attempt {attempt + 1}): {message}"
             )
         case events.Late(seconds=seconds, rate=rate):
-            late = "in time" if seconds == float("inf") else f"by {duration_text(seconds)}"
+            late = "long" if seconds == float("inf") else duration_text(seconds)
             return (
-                f"{event.job}: at {size_text(rate)}/s the Upload expires too early {late}; "
+                f"{event.job}: at {size_text(rate)}/s the Upload expires {late} before the end; "
                 "a faster link or a smaller file would do"
             )
         case events.Completing():

@@ -135,6 +135,7 @@ class Run:
         if upload.expires_at is not None and upload.created_at:
             self._life = float(upload.expires_at - upload.created_at)
         await self._ledger.record(Created(upload))
+        self._link.begin_upload()
         self._ledger.tell(
             events.UploadCreated,
             upload_id=upload.id,

@@ -115,7 +115,7 @@ class Journal:
                 return found[0]
             if not found:
                 raise NoSuchJob(f"there is no job {prefix!r}", hint="chunkup jobs lists them")
-            names = ", ".join(job.id for job in found)
+            names = ", ".join(job.id for job in found[:5]) + (", ..." if found[5:] else "")
             raise NoSuchJob(f"{prefix!r} fits several jobs: {names}", hint="type one more letter")
 
         return await self._do(work)
