@@ -4,6 +4,7 @@ Redirects are never followed (a key would follow them), cookies and ``.netrc`` n
 """
 
 import asyncio
+import errno
 import json
 import logging
 import ssl
@@ -31,6 +32,9 @@ _LISTING: Final = 32 << 20
 _CONNECT: Final = 30.0
 _CALL: Final = 120.0
 _TICK: Final = 1.0
+_NO_NETWORK: Final = frozenset(
+    {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
+)
 _AGENT: Final = "chunkup/0.1.0"
 
 
@@ -276,7 +280,10 @@ async def _mapped(what: str) -> AsyncIterator[None]:
             hint="check the base URL, and that this machine trusts who signed it",
         ) from error
     except aiohttp.ClientConnectorError as error:
-        raise Unreachable(f"cannot reach {error.host}: {error.strerror}", sent=False) from error
+        offline = isinstance(error, aiohttp.ClientConnectorDNSError) or error.errno in _NO_NETWORK
+        raise Unreachable(
+            f"cannot reach {error.host}: {error.strerror}", sent=False, offline=offline
+        ) from error
     except aiohttp.ConnectionTimeoutError as error:
         raise Unreachable("no connection was made in time", sent=False) from error
     except TimeoutError as error:

@@ -271,6 +271,7 @@ class Unreachable(Stopped):
     Attributes:
         sent: Whether any of the request may have reached the server. False only where the
             connection itself was never made, so that the request surely did nothing.
+        offline: Whether there is no network at all: no name service, no route.
     """
 
     code = "unreachable"
@@ -280,11 +281,13 @@ class Unreachable(Stopped):
         message: str,
         *,
         sent: bool = True,
+        offline: bool = False,
         hint: str | None = None,
         job_id: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint, job_id=job_id, retryable=True)
         self.sent = sent
+        self.offline = offline
 
 
 class ServerTrouble(Stopped):

@@ -90,8 +90,8 @@ class Policy:
         def hopeless(state: RetryCallState) -> bool:
             nonlocal away, spent
             error = _error(state)
-            if isinstance(error, Unreachable) and not error.sent:
-                # Nothing was sent, so nothing was spent: time alone decides.
+            if isinstance(error, Unreachable) and error.offline:
+                # No server is bothered by asking again: time alone decides.
                 away = away or time.monotonic()
                 return time.monotonic() - away > self.offline_wait
             away = None

@@ -1,6 +1,7 @@
 """Connections that are never made: then surely nothing was sent, and no key was heard."""
 
 import asyncio
+import errno
 import shutil
 import socket
 import ssl
@@ -8,10 +9,13 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from test_api import Call, every_call
 from wire import Caller, listening, opened
 
+from chunkup.api import _mapped
 from chunkup.errors import Failed, Unreachable
 
 
@@ -30,8 +34,29 @@ async def test_a_refused_connection_surely_sent_nothing(call: Call) -> None:
             with pytest.raises(Unreachable) as caught:
                 await call(api)
     assert not caught.value.sent
+    assert not caught.value.offline  # somebody is there, and says no: that is no missing network
     assert caught.value.retryable
     assert "127.0.0.1" in str(caught.value)
+
+
+HERE = ConnectionKey("host", 443, True, True, None, None, None)  # noqa: FBT003  (a tuple of aiohttp's)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.ClientConnectorDNSError(HERE, OSError(-3, "Temporary failure in name resolution")),
+        aiohttp.ClientConnectorError(HERE, OSError(errno.ENETUNREACH, "Network is unreachable")),
+        aiohttp.ClientConnectorError(HERE, OSError(errno.EHOSTUNREACH, "No route to host")),
+    ],
+)
+async def test_without_a_name_or_a_route_there_is_no_network(error: Exception) -> None:
+    """Such errors cannot be had on loopback, so they are raised where aiohttp would."""
+    with pytest.raises(Unreachable) as caught:
+        async with _mapped("ask"):
+            raise error
+    assert not caught.value.sent
+    assert caught.value.offline
 
 
 @contextmanager

@@ -359,6 +359,14 @@ async def test_a_server_that_is_gone_is_exit_75_and_the_hint_goes_on(shell: Shel
     assert (await shell.run(*hint[1].split())).code == 0
 
 
+async def test_a_port_where_nobody_listens_is_exit_75_after_the_retries(shell: Shell) -> None:
+    url = "http://127.0.0.1:1/v1"
+    done = await shell.upload("a.bin", "--base-url", url, CHUNKUP_OFFLINE_WAIT="15m")
+    assert done.code == 75
+    assert "error[unreachable]: cannot reach 127.0.0.1" in done.err
+    assert f"--base-url {url}" in done.err
+
+
 async def test_changed_source_is_exit_1_for_resume(shell: Shell) -> None:
     await kill_half_way(shell, signal.SIGKILL)
     (shell.folder / "a.bin").write_bytes(b"something else")

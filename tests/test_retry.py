@@ -68,7 +68,7 @@ def throttled(wait: float | None, *, retryable: bool = True) -> Throttled:
 
 
 def offline() -> Unreachable:
-    return Unreachable("no network", sent=False)
+    return Unreachable("no network", sent=False, offline=True)
 
 
 # --- how often ------------------------------------------------------------------------------
