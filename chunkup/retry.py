@@ -96,8 +96,13 @@ class Policy:
                 return time.monotonic() - away > self.offline_wait
             away = None
             spent += 1
-            timeout = isinstance(error, Unreachable)
-            return spent > self.retries or not self.budget.take(timeout=timeout)
+            if spent > self.retries:
+                return True
+            if isinstance(error, Unreachable) and not error.sent:
+                # The budget spares a server in trouble; this one did not hear us at all, and
+                # all workers at once would use it up before a restart is through.
+                return False
+            return not self.budget.take(timeout=isinstance(error, Unreachable))
 
         def wait(state: RetryCallState) -> float:
             answer = error.answer if (error := _error(state)) else None

@@ -17,6 +17,7 @@ from strategies import Life, jobs, lives, plain_job
 from chunkup.errors import Interrupted, NoSuchJob, ServerTrouble
 from chunkup.journal import JobLine, Journal, default_path
 from chunkup.machine import (
+    Accepted,
     Cancelled,
     CompleteAsked,
     Completed,
@@ -28,7 +29,7 @@ from chunkup.machine import (
     State,
     fold,
 )
-from chunkup.models import Fingerprint, Job, RemoteFile, Upload
+from chunkup.models import Fingerprint, Job, Receipt, RemoteFile, Span, Upload
 
 IO = settings(max_examples=40, deadline=None)
 
@@ -103,6 +104,23 @@ async def test_an_upload_id_that_a_server_gives_twice_keeps_each_generation_apar
     for fact in facts:
         await journal.record(job.id, fact)
     assert await journal.facts(job.id) == facts
+
+
+async def test_the_list_counts_only_what_the_open_upload_holds(journal: Journal) -> None:
+    job, _ = await journal.adopt(plain_job())
+    facts: list[Fact] = [
+        Created(Upload("upload_1", 0, 100)),
+        Accepted("upload_1", Receipt(Span(0, 600), "part_1", "aa")),
+        Accepted("upload_1", Receipt(Span(600, 1000), "part_2", "aa")),
+        GenerationEnded("upload_1", "expired"),
+        Created(Upload("upload_2", 50, 150)),
+        Accepted("upload_2", Receipt(Span(100, 300), "part_3", "aa")),
+    ]
+    for fact in facts:
+        await journal.record(job.id, fact)
+    line = await journal.line(job.id)
+    assert (line.done, line.parts, line.generation, line.expires_at) == (200, 1, 2, 150)
+    agrees(line, fold(job.span, facts))
 
 
 async def test_a_job_without_facts_is_new(journal: Journal) -> None:

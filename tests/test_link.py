@@ -12,9 +12,7 @@ from stage import Turn, refusing
 from wire import body_of, silent
 
 from chunkup import events
-from chunkup.errors import (
-    ServerTrouble,
-)
+from chunkup.errors import ServerTrouble
 from chunkup.link import Link
 from chunkup.machine import Accepted, AnswerLost, Phase
 from chunkup.models import Part, Receipt, Span

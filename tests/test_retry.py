@@ -196,6 +196,14 @@ async def test_waiting_for_a_network_uses_up_no_retries() -> None:
     assert await persist(policy, script) == "done"
 
 
+async def test_connections_that_were_never_made_cost_retries_but_no_budget() -> None:
+    policy = Policy(retries=5, offline_wait=0.0, budget=Budget(10))
+    refused = Unreachable("refused", sent=False)
+    assert await persist(policy, Script(*[refused] * 5, "done")) == "done"
+    with pytest.raises(Unreachable):
+        await persist(policy, Script(*[refused] * 6, "done"))
+
+
 # --- the gate -------------------------------------------------------------------------------
 
 

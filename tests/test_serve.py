@@ -1,15 +1,18 @@
 """``chunkup serve`` as a process: one line on stdout, and it keeps what it acknowledged."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from house import KEY, make_source
 
 import chunkup
+from chunkup import events
+from chunkup.server.store import Store
 
 
 @contextmanager
@@ -67,3 +70,42 @@ def test_serve_refuses_what_it_cannot_use(tmp_path: Path) -> None:
             _, err = process.communicate()
             assert (nothing, process.returncode) == ("", 2), err
             assert "Traceback" not in err
+
+
+async def test_an_upload_outlives_the_servers_kill_and_restart(tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    md5 = make_source(source, 2_000_000)
+    kept = str(tmp_path / "kept")
+    restarted: list[asyncio.Future[None]] = []
+    retried: list[events.Event] = []
+
+    with serving("--dir", kept) as (url, first), ExitStack() as later:
+        port = url.rpartition(":")[2].partition("/")[0]
+
+        def restart() -> None:
+            first.kill()
+            first.wait()
+            again, _ = later.enter_context(serving("--dir", kept, "--port", port))
+            assert again == url
+
+        def watch(event: events.Event) -> None:
+            if isinstance(event, events.PartRetried):
+                retried.append(event)
+            if isinstance(event, events.PartAccepted) and not restarted:
+                restarted.append(asyncio.ensure_future(asyncio.to_thread(restart)))
+
+        async with chunkup.AsyncUploader(
+            base_url=url,
+            api_key=KEY,
+            journal=tmp_path / "j" / "journal.db",
+            part_size=20_000,
+            options=chunkup.Options(workers=2, retries=12),
+        ) as uploader:
+            file = await uploader.upload(source, purpose="user_data", on_event=watch)
+            (line,) = await (await uploader.journal()).lines()
+        await restarted[0]
+        assert line.generation == 1
+        assert retried
+    store = Store(tmp_path / "kept")
+    assert store.md5_of(file.id) == md5
+    store.close()
