@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from contextlib import closing
 from functools import cache
@@ -98,6 +100,49 @@ def test_a_journal_whose_making_was_killed_is_finished(tmp_path: Path, done: int
     path.chmod(0o600)
     job = made(path)
     assert facts(path, job) == FACTS
+
+
+# Each child dies at its own statement, the first at the first, until one lives to the end.
+KILLED = """
+import asyncio, os, sqlite3, sys
+from pathlib import Path
+from chunkup.journal import Journal
+
+connect = sqlite3.connect
+
+def dying(at):
+    def connect_and_count(*arguments, **options):
+        connection = connect(*arguments, **options)
+        seen = []
+        def trace(statement):
+            seen.append(statement)
+            if len(seen) == at:
+                os._exit(9)
+        connection.set_trace_callback(trace)
+        return connection
+    return connect_and_count
+
+for at in range(1, 1000):
+    child = os.fork()
+    if child == 0:
+        sqlite3.connect = dying(at)
+        asyncio.run(Journal.open(Path(sys.argv[1]) / str(at) / "journal.db"))
+        os._exit(0)
+    if os.waitpid(child, 0)[1] == 0:
+        break
+print(at)
+"""
+
+
+def test_a_making_that_is_killed_at_any_statement_is_finished_by_the_next(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    statements = int(done.stdout)
+    assert statements > 20
+    for at in range(1, statements):
+        path = tmp_path / str(at) / "journal.db"
+        assert facts(path, made(path)) == FACTS
 
 
 def test_an_older_journal_is_brought_up_to_date_and_keeps_all_it_held(tmp_path: Path) -> None:

@@ -125,16 +125,17 @@ class JournalAndModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def record(self, data: st.DataObject) -> None:
         journal, plain = self.pick(data)
-        # As the engine does it: fold, decide, record.
-        state = fold(plain.job.span, self.runner.run(journal.facts(plain.job.id)))
-        kinds = feasible(state)
-        if not kinds:
-            return
-        going_on = [kind for kind in kinds if kind not in {Failed, Cancelled}]
-        fact = data.draw(fitting(state, data.draw(st.sampled_from(going_on + kinds))))
-        apply(state, fact)
-        self.runner.run(journal.record(plain.job.id, fact))
-        plain.note(fact)
+        for _ in range(data.draw(st.integers(1, 4))):
+            # As the engine does it: fold, decide, record.
+            state = fold(plain.job.span, self.runner.run(journal.facts(plain.job.id)))
+            kinds = feasible(state)
+            if not kinds:
+                break
+            going_on = [kind for kind in kinds if kind not in {Failed, Cancelled}]
+            fact = data.draw(fitting(state, data.draw(st.sampled_from(going_on * 2 + kinds))))
+            apply(state, fact)
+            self.runner.run(journal.record(plain.job.id, fact))
+            plain.note(fact)
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
@@ -193,4 +194,4 @@ class JournalAndModel(RuleBasedStateMachine):
 
 
 TestJournalAndModel = JournalAndModel.TestCase
-TestJournalAndModel.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestJournalAndModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -47,13 +47,20 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+def setting(flag: str, *more: str, **attributes: Any) -> Callable[[_Function], _Function]:
+    """An option that can be set by a variable too: ``CHUNKUP_`` and the flag, in capitals.
+
+    Acts that are meant for one time only are plain ``click.option``s.
+    """
+    variable = "CHUNKUP_" + flag.removeprefix("--").upper().replace("-", "_")
+    return click.option(flag, *more, envvar=variable, show_envvar=True, **attributes)
+
+
 def journal_option(function: _Function) -> _Function:
     """``--journal``, for every command that reads or writes it."""
-    return click.option(
+    return setting(
         "--journal",
         type=click.Path(path_type=Path),
-        envvar="CHUNKUP_JOURNAL",
-        show_envvar=True,
         metavar="PATH",
         help="The journal's file.  [default: in your state folder]",
     )(function)
@@ -62,39 +69,29 @@ def journal_option(function: _Function) -> _Function:
 def where_options(function: _Function) -> _Function:
     """Where to send and as whom."""
     options = (
-        click.option(
+        setting(
             "--base-url",
-            envvar="CHUNKUP_BASE_URL",
-            show_envvar=True,
             metavar="URL",
             help="The API, such as https://host/v1.  [default: OPENAI_BASE_URL, then OpenAI]",
         ),
-        click.option(
+        setting(
             "--organization",
-            envvar="CHUNKUP_ORGANIZATION",
-            show_envvar=True,
             metavar="ID",
             help="Organization to send as.  [default: OPENAI_ORG_ID]",
         ),
-        click.option(
+        setting(
             "--project",
-            envvar="CHUNKUP_PROJECT",
-            show_envvar=True,
             metavar="ID",
             help="Project to send as.  [default: OPENAI_PROJECT_ID]",
         ),
-        click.option(
+        setting(
             "--allow-http",
             is_flag=True,
-            envvar="CHUNKUP_ALLOW_HTTP",
-            show_envvar=True,
             help="Let the key cross a network over plain http.",
         ),
-        click.option(
+        setting(
             "--no-key",
             is_flag=True,
-            envvar="CHUNKUP_NO_KEY",
-            show_envvar=True,
             help="Send no key.",
         ),
     )
@@ -106,57 +103,45 @@ def where_options(function: _Function) -> _Function:
 def transport_options(function: _Function) -> _Function:
     """How to send."""
     options = (
-        click.option(
+        setting(
             "--workers",
             type=click.IntRange(1, 64),
             default=16,
             show_default=True,
-            envvar="CHUNKUP_WORKERS",
-            show_envvar=True,
             help="Most parts in flight at once.",
         ),
-        click.option(
+        setting(
             "--retries",
             type=click.IntRange(0, 100),
             default=8,
             show_default=True,
-            envvar="CHUNKUP_RETRIES",
-            show_envvar=True,
             help="Attempts after the first for one request.",
         ),
-        click.option(
+        setting(
             "--stall-timeout",
             type=Duration(),
             default="60s",
             show_default=True,
-            envvar="CHUNKUP_STALL_TIMEOUT",
-            show_envvar=True,
             help="Cut an attempt that makes no progress for so long.",
         ),
-        click.option(
+        setting(
             "--offline-wait",
             type=Duration(),
             default="15m",
             show_default=True,
-            envvar="CHUNKUP_OFFLINE_WAIT",
-            show_envvar=True,
             help="Wait so long for a network that is gone.",
         ),
-        click.option(
+        setting(
             "--quiet",
             "-q",
             is_flag=True,
-            envvar="CHUNKUP_QUIET",
-            show_envvar=True,
             help="No progress, only results and errors.",
         ),
-        click.option(
+        setting(
             "--progress",
             type=click.Choice(["auto", "bar", "lines", "none"]),
             default="auto",
             show_default=True,
-            envvar="CHUNKUP_PROGRESS",
-            show_envvar=True,
             help="How progress is shown on stderr.",
         ),
     )

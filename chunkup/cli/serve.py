@@ -8,36 +8,30 @@ from pathlib import Path
 
 import click
 
-from chunkup.cli.options import Duration
+from chunkup.cli.options import Duration, setting
 from chunkup.cli.session import run
 from chunkup.errors import BadOption, Interrupted
 
 
 @click.command(short_help="Run the embedded OpenAI-compatible server.")
-@click.option(
+@setting(
     "--dir",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
-    envvar="CHUNKUP_DIR",
-    show_envvar=True,
     metavar="DIR",
     help="Where it keeps what it gets.  [default: a folder that is deleted at the end]",
 )
-@click.option(
+@setting(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    envvar="CHUNKUP_HOST",
-    show_envvar=True,
     help="Address to listen on.",
 )
-@click.option(
+@setting(
     "--port",
     type=click.IntRange(0, 65535),
     default=0,
     show_default=True,
-    envvar="CHUNKUP_PORT",
-    show_envvar=True,
     help="Port; 0 takes a free one.",
 )
 @click.option(
@@ -48,13 +42,11 @@ from chunkup.errors import BadOption, Interrupted
     "OPENAI_API_KEY.  [default: any]",
 )
 @click.option("--no-key", is_flag=True, help="Accept any key, and none.")
-@click.option(
+@setting(
     "--ttl",
     type=Duration(),
     default="3600s",
     show_default=True,
-    envvar="CHUNKUP_TTL",
-    show_envvar=True,
     help="How long an Upload lives.",
 )
 def serve(  # noqa: PLR0913  (one for each option)

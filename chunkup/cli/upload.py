@@ -12,6 +12,7 @@ from chunkup.cli.options import (
     Size,
     Where,
     make_uploader,
+    setting,
     take,
     transport_options,
     where_options,
@@ -34,50 +35,38 @@ Examples:
 """,
 )
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=click.Path())
-@click.option(
+@setting(
     "--purpose",
     "-p",
     required=True,
-    envvar="CHUNKUP_PURPOSE",
-    show_envvar=True,
     metavar="PURPOSE",
     help="batch, user_data, fine-tune, vision, assistants, evals, or a provider's own.",
 )
-@click.option(
+@setting(
     "--filename",
-    envvar="CHUNKUP_FILENAME",
-    show_envvar=True,
     metavar="NAME",
     help="The File's name; for a single FILE.  [default: the path's last part]",
 )
-@click.option(
+@setting(
     "--mime-type",
-    envvar="CHUNKUP_MIME_TYPE",
-    show_envvar=True,
     metavar="TYPE",
     help="[default: by the name's extension]",
 )
-@click.option(
+@setting(
     "--expires-after",
     type=Duration(),
-    envvar="CHUNKUP_EXPIRES_AFTER",
-    show_envvar=True,
     help="Let the File expire, 1h to 30d after its creation.",
 )
-@click.option(
+@setting(
     "--part-size",
     type=Size(),
     default="64MiB",
     show_default=True,
-    envvar="CHUNKUP_PART_SIZE",
-    show_envvar=True,
     help="Bytes of a part.",
 )
-@click.option(
+@setting(
     "--no-md5",
     is_flag=True,
-    envvar="CHUNKUP_NO_MD5",
-    show_envvar=True,
     help="Neither compute nor send the MD5 of the whole.",
 )
 @click.option("--fresh", is_flag=True, help="End an unfinished upload of FILE; start over.")
