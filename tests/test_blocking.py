@@ -1,16 +1,15 @@
 """The blocking calls: scripts, threads, running loops, Ctrl-C."""
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from elsewhere import in_a_thread
 from house import KEY, House, make_source, open_house
 
 import chunkup
@@ -19,33 +18,9 @@ from chunkup.errors import NoSuchFile
 SIZE = 10_500
 
 
-@contextmanager
-def house_in_thread(folder: Path) -> Iterator[House]:
-    """The embedded server on a loop of its own, as a server elsewhere would be."""
-    loop = asyncio.new_event_loop()
-    opened: list[House] = []
-    ready, close = threading.Event(), asyncio.Event()
-
-    async def serve() -> None:
-        async with open_house(folder) as house:
-            opened.append(house)
-            ready.set()
-            await close.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=[serve()])
-    thread.start()
-    ready.wait()
-    try:
-        yield opened[0]
-    finally:
-        loop.call_soon_threadsafe(close.set)
-        thread.join()
-        loop.close()
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[House]:
-    with house_in_thread(tmp_path / "server") as house:
+    with in_a_thread(lambda: open_house(tmp_path / "server")) as house:
         yield house
 
 

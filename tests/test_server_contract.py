@@ -4,20 +4,16 @@ The contract is a cut of the official OpenAPI document. It is looked for in
 `$CHUNKUP_CONTRACT`, then beside the checkout; without it these tests are skipped.
 """
 
-import asyncio
 import copy
 import os
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
 import schemathesis
-from aiohttp import web
+from elsewhere import in_a_thread, listening
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -30,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
     use_after_free,
 )
 
-from chunkup.server.app import create_app, start
+from chunkup.server.app import create_app
 from chunkup.server.store import NewUpload, Store
 
 KEY = "contract-key"
@@ -120,32 +116,12 @@ class Served:
     store: Store
 
 
-@contextmanager
-def served_by_thread(app: web.Application) -> Iterator[str]:
-    """Serve from a loop of its own, because Schemathesis blocks."""
-    ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, str]] = Future()
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        runner, url = await start(app)
-        ready.set_result((asyncio.get_running_loop(), stop, url))
-        await stop.wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    loop, stop, url = ready.result(timeout=10)
-    yield url
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     store = Store(tmp_path_factory.mktemp("contract"))
     app = create_app(store, key=KEY)
     try:
-        with served_by_thread(app) as url:
+        with in_a_thread(lambda: listening(app)) as url:
             yield Served(url, store)
     finally:
         store.close()

@@ -5,20 +5,17 @@ import hashlib
 import io
 import random
 import re
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import openai
 import pytest
-from aiohttp import web
+from elsewhere import in_a_thread, listening
 from openai.types import FileObject, Upload
 
-from chunkup.server.app import create_app, start
+from chunkup.server.app import create_app
 from chunkup.server.store import ServerLimits, Store
 
 KEY = "sk-test-one"
@@ -40,33 +37,13 @@ class Served:
     clock: Clock
 
 
-@contextmanager
-def served_by_thread(app: web.Application) -> Iterator[str]:
-    """Serve from a loop of its own, because half of the clients block."""
-    ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, str]] = Future()
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        runner, url = await start(app)
-        ready.set_result((asyncio.get_running_loop(), stop, url))
-        await stop.wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    loop, stop, url = ready.result(timeout=10)
-    yield url
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
-
-
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     clock = Clock()
     store = Store(tmp_path, clock=clock, limits=LIMITS)
     app = create_app(store, key=KEY)
     try:
-        with served_by_thread(app) as url:
+        with in_a_thread(lambda: listening(app)) as url:
             yield Served(url, store, clock)
     finally:
         store.close()
