@@ -19,7 +19,7 @@ import truststore
 from chunkup.answers import nonsense, read_file, read_upload, segment, text_of
 from chunkup.body import PartBody
 from chunkup.endpoint import Endpoint
-from chunkup.errors import Failed, ServerTrouble, Unreachable
+from chunkup.errors import ServerTrouble, Unreachable, Untrusted
 from chunkup.models import Job, RemoteFile, Upload
 from chunkup.pace import Verdict, Watch
 from chunkup.provider import http_date, interpret
@@ -232,7 +232,7 @@ class Api:
             found = json.loads(raw)
         except (ValueError, RecursionError) as error:
             raise nonsense("JSON") from error
-        if not isinstance(found, dict) or "error" in found:
+        if not isinstance(found, dict) or found.get("error") is not None:
             raise nonsense("an object")
         return found
 
@@ -275,7 +275,7 @@ async def _mapped(what: str) -> AsyncIterator[None]:
     try:
         yield
     except aiohttp.ClientConnectorCertificateError as error:
-        raise Failed(
+        raise Untrusted(
             f"the server's certificate is not trusted: {error.certificate_error}",
             hint="check the base URL, and that this machine trusts who signed it",
         ) from error

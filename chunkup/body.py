@@ -14,6 +14,7 @@ from aiohttp.abc import AbstractStreamWriter
 from xxhash import xxh3_128
 
 from chunkup.errors import ChunkupError
+from chunkup.outlast import outlast
 
 # getsockopt's name for the unsent queue on macOS; Linux has it as an ioctl.
 _SO_NWRITE: Final = 0x1024
@@ -95,8 +96,10 @@ class PartBody(Payload):
 
         aiohttp cancels the writing of an abandoned body but does not wait for it to end.
         """
-        await self._idle.wait()
-        await self._chunks.aclose()
+        try:
+            await outlast(self._idle.wait())
+        finally:
+            await outlast(self._chunks.aclose())
 
 
 def _unsent(transport: asyncio.WriteTransport | None) -> int:

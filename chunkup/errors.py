@@ -18,6 +18,7 @@ The tree is sorted by what the person can do, which is also what the exit code s
     │   │   ├── Forbidden      ... because of the account's rights (403)
     │   │   ├── NotFound       ... because it does not know the thing (404)
     │   │   └── OutOfQuota     ... because the account is used up
+    │   ├── Untrusted          the server's certificate is nobody's that this machine knows
     │   ├── BadAnswer          a success that cannot be believed
     │   ├── OtherAccount       the job belongs to another account
     │   ├── JobEnded           the job was cancelled or failed earlier
@@ -202,6 +203,12 @@ class OutOfQuota(Rejected):
     """The account's quota is used up: a 429 that no waiting cures."""
 
     code = "insufficient-quota"
+
+
+class Untrusted(Failed):
+    """The server's TLS certificate is not trusted here; nothing was sent."""
+
+    code = "untrusted-certificate"
 
 
 class BadAnswer(Failed):

@@ -36,6 +36,7 @@ from chunkup.errors import (
     OutcomeUnknown,
     Rejected,
     Unreachable,
+    Untrusted,
 )
 from chunkup.machine import CompleteAsked
 from chunkup.models import Job, RemoteFile, Upload
@@ -308,9 +309,11 @@ class Finalizer:
 def surely_not_done(error: ChunkupError) -> bool:
     """Whether the request that ended so surely had no effect.
 
-    No connection; or an answer that is about the key or the rate; or one of somebody in
-    between, a portal or a proxy, who kept the request to himself.
+    No connection, or none that was trusted; or an answer that is about the key or the rate; or
+    one of somebody in between, a portal or a proxy, who kept the request to himself.
     """
+    if isinstance(error, Untrusted):
+        return True
     if isinstance(error, Unreachable):
         return not error.sent
     status = error.answer.status if error.answer else 0

@@ -124,7 +124,7 @@ class Readers:
         try:
             handle = await outlast(opening)
             _check(source, handle.fileno())
-            await handle.seek(span.start)
+            await outlast(handle.seek(span.start))
             left = span.size
             while left:
                 chunk = await outlast(handle.read(min(read_size, left)))
@@ -222,6 +222,8 @@ class Pass:
             self._error = error
         except OSError as error:
             self._error = _gone(self._source.path, error)
+        except Exception as error:  # noqa: BLE001  (whoever waits must hear of anything)
+            self._error = error
         finally:
             self._tell(self._news.set)
             self._tell(self._finished.set)

@@ -57,6 +57,15 @@ async def test_an_answer_without_a_usable_id_is_no_success(name: str, odd: objec
             await CALLS[name](api)
 
 
+async def test_an_error_that_is_null_is_none() -> None:
+    """Some servers send every field of their schema, set or not."""
+    async with (
+        listening(answering(reply(UPLOAD | {"error": None}))) as wire,
+        opened(wire.url) as api,
+    ):
+        assert (await api.retrieve("upload_1")).id == "upload_1"
+
+
 @pytest.mark.parametrize("data", [None, {}, "x", 5, [5], [None], [[]], [{}], [{"id": 5}]])
 async def test_a_listing_of_something_else_is_no_success(data: object) -> None:
     async with listening(answering(reply({"data": data}))) as wire, opened(wire.url) as api:

@@ -16,7 +16,7 @@ from test_api import Call, every_call
 from wire import Caller, listening, opened
 
 from chunkup.api import _mapped
-from chunkup.errors import Failed, Unreachable
+from chunkup.errors import Unreachable, Untrusted
 
 
 @contextmanager
@@ -122,7 +122,7 @@ async def test_a_server_that_nobody_vouches_for_hears_no_key_and_is_not_asked_ag
 ) -> None:
     heard: list[bytes] = []
     async with over_tls(stranger, heard) as url, opened(url) as api:
-        with pytest.raises(Failed) as caught:
+        with pytest.raises(Untrusted) as caught:
             await call(api)
     assert not caught.value.retryable
     assert "certificate" in str(caught.value)

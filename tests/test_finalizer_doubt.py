@@ -17,6 +17,7 @@ from chunkup.errors import (
     Throttled,
     Unauthorized,
     Unreachable,
+    Untrusted,
 )
 from chunkup.finalizer import Done, Over, _minutes, surely_not_done
 
@@ -186,6 +187,7 @@ async def drop_it(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def test_only_a_connection_that_was_never_made_is_surely_no_ask(house: House) -> None:
     assert surely_not_done(Unreachable("refused", sent=False))
+    assert surely_not_done(Untrusted("the server's certificate is not trusted"))
     assert not surely_not_done(Unreachable("reset", sent=True))
     with closed_port() as url:
         async with staged(house) as stage, opened(url) as nowhere:

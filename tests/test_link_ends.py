@@ -21,7 +21,7 @@ from chunkup.errors import (
     Stopped,
     Unauthorized,
 )
-from chunkup.machine import AnswerLost, Phase
+from chunkup.machine import Accepted, AnswerLost, Phase
 from chunkup.models import Receipt, Span
 from chunkup.worker import Hands, PartRequest, Refusal, Sent
 
@@ -171,6 +171,27 @@ async def test_a_source_that_changes_ends_the_sending_with_nothing_left(line: Li
     line.on_part(touching, after=3)
     with pytest.raises(SourceChanged):
         await line.send()
+
+
+async def test_a_receipt_that_the_file_disproves_ends_the_sending_before_all_is_sent(
+    line: Line,
+) -> None:
+    receipt = Receipt(Span(0, PART), "part_of_another_content", "0" * 32)
+    await line.ledger.record(Accepted(line.upload_id, receipt))
+    proven = asyncio.Event()
+
+    async def after_the_proof(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await proven.wait()
+        return await handler(request)
+
+    line.on_part(after_the_proof)
+    sending = asyncio.ensure_future(line.send())
+    assert line.proof._pass is not None
+    await line.proof._pass.reach(1)
+    proven.set()
+    with pytest.raises(SourceChanged):
+        await sending
+    assert line.ledger.state.missing
 
 
 async def test_a_cancelled_sending_leaves_nothing_in_flight(line: Line) -> None:

@@ -173,6 +173,14 @@ async def test_the_sending_stops_as_soon_as_the_pass_meets_a_change(path: Path) 
     assert not caught.value.between_runs
 
 
+async def test_parts_cut_otherwise_than_expected_are_compared_all_the_same(path: Path) -> None:
+    async with proving(job_of(path, part_size=700), NOTHING) as proof:
+        proof.advance(NOTHING)
+        edit(path, SIZE - 10, keep_time=True)
+        with pytest.raises(SourceChanged):
+            await proof.complete(ALL)
+
+
 async def test_another_file_under_the_same_name_is_noticed_at_the_end(path: Path) -> None:
     for md5 in (True, False):
         async with proving(job_of(path, md5=md5), NOTHING) as proof:

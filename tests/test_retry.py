@@ -190,6 +190,17 @@ async def test_the_wait_for_a_network_begins_when_it_went_away() -> None:
     assert await persist(policy, slow_at_first) == "done"
 
 
+async def test_a_network_that_was_back_in_between_is_waited_for_anew() -> None:
+    policy = policy_of(retries=3, offline_wait=0.3)
+    script = Script(offline(), trouble(), offline(), "done")
+
+    async def slow() -> str:
+        await asyncio.sleep(0.2)  # the attempt's own length
+        return await script()
+
+    assert await persist(policy, slow) == "done"
+
+
 async def test_waiting_for_a_network_uses_up_no_retries() -> None:
     policy = policy_of(retries=2, offline_wait=60.0)
     script = Script(*[offline() for _ in range(10)], Unreachable("reset"), trouble(), "done")

@@ -223,6 +223,7 @@ async def test_what_was_wrong_from_the_start_reaches_whoever_waits_or_asks(
             with pytest.raises(expected):
                 proof.check()
     assert not proof.digests
+    assert proof.reached == 0, "what is not ours is not read"
 
 
 @pytest.mark.parametrize("change", [truncate, touch])
@@ -238,6 +239,13 @@ async def test_a_change_under_the_pass_is_noticed_and_no_digest_after_it_is_give
         with pytest.raises(SourceChanged):
             proof.check()
     assert set(proof.digests) == set(SPANS[:2])
+
+
+async def test_a_stretch_beyond_the_end_gets_no_digest(source: Source) -> None:
+    async with started(source, Span(0, 3000), Span(3000, 4001)) as proof:
+        with pytest.raises(SourceChanged):
+            await proof.reach(4001)
+    assert set(proof.digests) == {Span(0, 3000)}
 
 
 async def test_all_who_wait_hear_of_an_error(source: Source) -> None:

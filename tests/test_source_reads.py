@@ -5,17 +5,15 @@ import os
 import random
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkup.errors import (
-    ChunkupError,
-    SourceChanged,
-    SourceGone,
-)
+from chunkup.errors import ChunkupError, SourceChanged, SourceGone
 from chunkup.models import Source, Span
 from chunkup.source import Readers, inspect
 
@@ -49,8 +47,9 @@ def path(tmp_path: Path) -> Path:
 async def readers() -> AsyncIterator[Readers]:
     readers = Readers(threads=1)
     yield readers
+    threads = readers._threads
     readers.close()
-    await asyncio.to_thread(readers._threads.shutdown)
+    await asyncio.to_thread(threads.shutdown)
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -163,6 +162,15 @@ async def test_a_read_goes_on_with_the_file_it_began_with_if_another_takes_its_n
         await anext(readers.read(source, source.span, 1000))
 
 
+async def test_a_stretch_beyond_the_end_is_an_error_and_never_short(
+    path: Path, readers: Readers
+) -> None:
+    chunks = readers.read(source_of(path), Span(SIZE - 10, SIZE + 10), 1000)
+    assert len(await anext(chunks)) == 10
+    with pytest.raises(SourceChanged):
+        await anext(chunks)
+
+
 def vanish(path: Path) -> None:
     path.unlink()
 
@@ -235,6 +243,41 @@ async def test_a_read_that_is_cancelled_ends_once_the_thread_let_go_and_closes_t
     with pytest.raises(asyncio.CancelledError):
         await reading
     await chunks.aclose()
+    assert open_files() == before
+
+
+class HeldReads(ThreadPoolExecutor):
+    """Threads in which reads, and only they, stand still until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        def held() -> Any:
+            if getattr(work, "func", work).__name__ == "read":
+                self.entered.set()
+                self.go.wait(20)
+            return work(*args, **kwargs)
+
+        return super().submit(held)
+
+
+async def test_a_file_is_never_closed_under_a_read_of_it(path: Path, readers: Readers) -> None:
+    source, before = source_of(path), open_files()
+    threads = HeldReads()
+    readers._threads = threads
+    chunks = readers.read(source, source.span, 1000)
+    reading = asyncio.ensure_future(anext(chunks))
+    assert await asyncio.to_thread(threads.entered.wait, 20)
+    reading.cancel()
+    done, _ = await asyncio.wait([reading], timeout=0.2)
+    still_open = open_files()
+    threads.go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert not done
+    assert still_open == before + 1
     assert open_files() == before
 
 
