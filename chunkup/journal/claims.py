@@ -23,7 +23,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from chunkup.errors import Busy, JournalTrouble
-from chunkup.journal.schema import no_locks, private
+from chunkup.journal.schema import no_locks
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +76,17 @@ class Owner:
 
     def lives(self, owner: str) -> bool:
         """Whether the process behind a row still holds its lock."""
-        path = self._folder / owner
-        if not path.exists():
+        try:
+            handle = os.open(self._folder / owner, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
             return False
-        with private(path) as handle:
-            try:
-                # Shared, so that two who look at a dead one do not take each other for it.
-                flock(handle, LOCK_SH | LOCK_NB)
-            except BlockingIOError:
-                return True
+        try:
+            # Shared, so that two who look at a dead one do not take each other for it.
+            flock(handle, LOCK_SH | LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
         return False
 
     def close(self) -> None:

@@ -153,7 +153,8 @@ class Scribe:
                 work.done.set_result(result)
 
     def _fail(self, db: Database, error: BaseException) -> BaseException:
-        if db.conn.in_transaction:
+        # A disk that fails may fail this too, and nobody who waits may be forgotten for it.
+        with suppress(sqlite3.Error):
             db.conn.rollback()
         if not isinstance(error, sqlite3.Error):
             return error
