@@ -29,12 +29,11 @@ from chunkup.text import printable
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One provider's ways. ``base_url`` is its default; ``lifetime`` of an Upload in seconds."""
+    """One provider's ways; ``base_url`` is where it is unless somebody says otherwise."""
 
     name: str
     base_url: str
     limits: Limits
-    lifetime: float = 3600.0
 
 
 # Limits: the API reference (8 GB an Upload, 64 MB a part, batch files of 200 MB), read
@@ -44,8 +43,6 @@ OPENAI: Final = Provider(
     base_url="https://api.openai.com/v1",
     limits=Limits(part=PART_SIZE, upload=8 * GIB, by_purpose=(("batch", 200 * 10**6),)),
 )
-
-PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 # text/jsonl: recorded from the real API. The others: its table for file search, 2026-11-21.
 MIME_TYPES: Final = {

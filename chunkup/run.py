@@ -83,7 +83,7 @@ class Run:
                     case Ask():
                         await self._ask(action)
                     case Settle(ask):
-                        await self._conclude(self._finalizer().settle(ask), ask)
+                        await self._conclude(self._finalizer.settle(ask), ask)
                     case End(upload_id, reason):
                         await self._end(upload_id, reason)
                     case Finish(file, failure):
@@ -182,7 +182,7 @@ class Run:
         ask = CompleteAsked(action.upload_id, action.part_ids, md5, self._shop.api.server_now())
         await self._ledger.record(ask)
         self._ledger.tell(events.Completing, md5=md5)
-        await self._conclude(self._finalizer().ask(ask), ask)
+        await self._conclude(self._finalizer.ask(ask), ask)
 
     async def _conclude(self, asking: Awaitable[Outcome], ask: CompleteAsked) -> None:
         try:
@@ -205,6 +205,7 @@ class Run:
             case _:
                 assert_never(outcome)
 
+    @property
     def _finalizer(self) -> Finalizer:
         return finalizer_of(self._ledger, self._shop, self._link)
 

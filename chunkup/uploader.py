@@ -94,7 +94,7 @@ class AsyncUploader:
         self._md5 = md5
         self._options = options or Options()
         self._trace_configs = trace_configs
-        self._command = printable(command, 4000)
+        self._command = command
         self._opening = asyncio.Lock()
         self._journal: Journal | None = None
         self._shop: Workshop | None = None

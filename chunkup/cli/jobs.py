@@ -38,15 +38,16 @@ async def _listed(path: "Path | None") -> list[tuple[str, ...]]:
         return [
             (
                 line.job.id,
-                state_of(journal, line),
+                state,
                 f"{line.done * 100 // line.job.size} %",
                 size_text(line.job.size),
                 printable(line.job.purpose, 20),
                 printable(line.file_id or line.job.filename, 60),
                 duration_text(time.time() - line.active_at),
-                printable(why_of(journal, line) or "", 100),
+                printable(why_of(line, state) or "", 100),
             )
             for line in await journal.lines()
+            for state in [state_of(journal, line)]
         ]
     finally:
         await journal.close()
@@ -63,9 +64,9 @@ def state_of(journal: "Journal", line: "JobLine") -> str:
     return "in-doubt" if line.phase is Phase.ASKED else "stopped"
 
 
-def why_of(journal: "Journal", line: "JobLine") -> str | None:
-    """Why a job stopped, if it did."""
-    if line.run_open and state_of(journal, line) in {"stopped", "in-doubt"}:
+def why_of(line: "JobLine", state: str) -> str | None:
+    """Why a job in this state stopped, if it did."""
+    if line.run_open and state in {"stopped", "in-doubt"}:
         return "killed, or the machine went down"
     return line.why
 
@@ -88,7 +89,7 @@ async def _shown(name: str, path: "Path | None") -> list[str]:
         job = await journal.job(name)
         line = await journal.line(job.id)
         state = state_of(journal, line)
-        why = why_of(journal, line)
+        why = why_of(line, state)
         runs = await journal.runs(job.id)
     finally:
         await journal.close()
