@@ -32,6 +32,7 @@ ROWS: list[tuple[int, set[str]]] = [
     (5, {"dataset", "config", "render"}),
     (6, {"cluster"}),
     (7, {"cli", "testing"}),
+    (7, {"pytest_plugin"}),
     (7, {"__main__"}),
 ]
 ROW_OF = {module: row for row, (_, modules) in enumerate(ROWS) for module in modules}

@@ -1,6 +1,7 @@
 """The server as an aiohttp application, and as something that listens."""
 
 import hmac
+import socket
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
@@ -60,12 +61,18 @@ def create_app(
 
 
 async def start(
-    app: web.Application, host: str = "127.0.0.1", port: int = 0
+    app: web.Application,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    listener: socket.socket | None = None,
 ) -> tuple[web.AppRunner, str]:
     """Listen, and return the runner with the base URL, such as `http://127.0.0.1:8080/v1`.
 
-    With port 0 the system chooses one. `await runner.cleanup()` stops, in well under a second
-    even while requests are under way; their unfinished parts leave nothing behind.
+    With port 0 the system chooses one. A `listener` that is bound already goes before both; it
+    is closed with the runner, but stays the caller's when this raises. `await runner.cleanup()`
+    stops, in well under a second even while requests are under way; their unfinished parts
+    leave nothing behind.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -75,7 +82,10 @@ async def start(
     )
     try:
         await runner.setup()
-        await web.TCPSite(runner, host, port).start()
+        if listener is None:
+            await web.TCPSite(runner, host, port).start()
+        else:
+            await web.SockSite(runner, listener).start()
     except BaseException:
         await runner.cleanup()
         raise
