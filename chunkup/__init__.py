@@ -12,7 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chunkup.blocking import resume, upload
+    from chunkup.blocking import Run, Uploader, resume, upload
+    from chunkup.dataset import Result
     from chunkup.errors import (
         Busy,
         ChunkupError,
@@ -23,39 +24,52 @@ if TYPE_CHECKING:
         SourceChanged,
         Stopped,
     )
-    from chunkup.models import Options, RemoteFile
+    from chunkup.handles import AsyncRun
+    from chunkup.models import JobInfo, Limits, Options, RemoteFile
     from chunkup.uploader import AsyncUploader
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsyncRun": "chunkup.handles",
     "AsyncUploader": "chunkup.uploader",
     "Busy": "chunkup.errors",
     "ChunkupError": "chunkup.errors",
     "Failed": "chunkup.errors",
     "Interrupted": "chunkup.errors",
+    "JobInfo": "chunkup.models",
+    "Limits": "chunkup.models",
     "Options": "chunkup.models",
     "OutcomeUnknown": "chunkup.errors",
     "Refused": "chunkup.errors",
     "RemoteFile": "chunkup.models",
+    "Result": "chunkup.dataset",
+    "Run": "chunkup.blocking",
     "SourceChanged": "chunkup.errors",
     "Stopped": "chunkup.errors",
+    "Uploader": "chunkup.blocking",
     "resume": "chunkup.blocking",
     "upload": "chunkup.blocking",
 }
 
 __all__ = [
+    "AsyncRun",
     "AsyncUploader",
     "Busy",
     "ChunkupError",
     "Failed",
     "Interrupted",
+    "JobInfo",
+    "Limits",
     "Options",
     "OutcomeUnknown",
     "Refused",
     "RemoteFile",
+    "Result",
+    "Run",
     "SourceChanged",
     "Stopped",
+    "Uploader",
     "resume",
     "upload",
 ]

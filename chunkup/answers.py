@@ -19,13 +19,16 @@ def segment(text: str) -> str:
         BadAnswer: It would not stay one.
     """
     if text in {"", ".", ".."} or _broken(text):
-        raise BadAnswer(f"the server gave {text!r} for an id")
+        raise BadAnswer(f"the server gave {text!r} for an id, which cannot be one")
     return quote(text, safe="")
 
 
 def nonsense(wanted: str) -> ServerTrouble:
     """A success that says nothing of use: a portal's page, or a gateway that failed."""
-    return ServerTrouble(f"the server said yes, but not with {wanted}", retryable=True)
+    return ServerTrouble(
+        f"the server answered with success, but without {wanted}; is the base URL right?",
+        retryable=True,
+    )
 
 
 def text_of(found: Mapping[str, Any], name: str) -> str:

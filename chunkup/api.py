@@ -276,8 +276,8 @@ async def _mapped(what: str) -> AsyncIterator[None]:
         yield
     except aiohttp.ClientConnectorCertificateError as error:
         raise Untrusted(
-            f"the server's certificate is not trusted: {error.certificate_error}",
-            hint="check the base URL, and that this machine trusts who signed it",
+            f"the server's certificate is not trusted, so nothing was sent: "
+            f"{error.certificate_error}; check the base URL and this machine's trust store",
         ) from error
     except aiohttp.ClientConnectorError as error:
         offline = isinstance(error, aiohttp.ClientConnectorDNSError) or error.errno in _NO_NETWORK
@@ -285,9 +285,11 @@ async def _mapped(what: str) -> AsyncIterator[None]:
             f"cannot reach {error.host}: {error.strerror}", sent=False, offline=offline
         ) from error
     except aiohttp.ConnectionTimeoutError as error:
-        raise Unreachable("no connection was made in time", sent=False) from error
+        raise Unreachable(
+            f"no connection to the server was made in {_CONNECT:.0f} s", sent=False
+        ) from error
     except TimeoutError as error:
-        raise Unreachable(f"no answer in time to: {what}") from error
+        raise Unreachable(f"the server did not answer in time when asked to {what}") from error
     except (aiohttp.ClientError, OSError) as error:
         detail = printable(str(error)) or type(error).__name__
         raise Unreachable(f"the connection broke: {detail}") from error

@@ -7,48 +7,63 @@ which keeps its receipts.
 import asyncio
 import atexit
 import os
+import sys
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, TypedDict, TypeVar, Unpack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from chunkup import events
+from chunkup.dataset import Result
 from chunkup.endpoint import KeySource
+from chunkup.engine import Engine
+from chunkup.handles import AsyncRun
 from chunkup.listener import OnEvent
-from chunkup.models import Options, RemoteFile
+from chunkup.models import PART_SIZE, JobInfo, Limits, Options, RemoteFile
+from chunkup.render.notebook import in_kernel
+from chunkup.settings import Changes, Settings
 from chunkup.uploader import AsyncUploader
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _Result = TypeVar("_Result")
 
 _STEP: Final = 0.2
 
 
-class Settings(TypedDict, total=False):
-    """Keyword arguments that are passed on to :class:`chunkup.AsyncUploader`."""
-
-    base_url: str | None
-    api_key: str | KeySource | None
-    organization: str | None
-    project: str | None
-    headers: Mapping[str, str] | None
-    allow_http: bool
-    no_key: bool
-    journal: str | os.PathLike[str] | None
-    part_size: int
-    md5: bool
-    options: Options | None
-
-
-class _Engine:
+class _Thread:
     """The thread. Started at first use, joined at exit; a forked child starts its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._uploaders: weakref.WeakSet[AsyncUploader] = weakref.WeakSet()
+
+    def look_after(self, uploader: AsyncUploader) -> None:
+        """Close it once nobody has it any more, at the latest at exit."""
+        self._uploaders.add(uploader)
+        engine = uploader._engine  # noqa: SLF001  (the uploader itself is gone by then)
+        weakref.finalize(uploader, self._forgotten, engine).atexit = False
+
+    def _forgotten(self, engine: Engine) -> None:
+        # Without a loop nothing was ever opened. The collector may come in the middle of
+        # anything, so no lock is taken here.
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: loop.create_task(engine.aclose()))
 
     def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Carry out a coroutine on the engine's loop and wait for it, interruptibly."""
+        if self.is_current():
+            work.close()
+            raise RuntimeError(
+                "a listener runs on the engine's own thread and cannot wait there for the engine; "
+                "take what it needs to a thread of its own"
+            )
         running = asyncio.run_coroutine_threadsafe(work, self._started())
         try:
             return _wait(running)
@@ -61,12 +76,23 @@ class _Engine:
                 _wait(asyncio.run_coroutine_threadsafe(_quiet(loop), loop))
             raise
 
+    def call(self, act: Callable[[], None]) -> None:
+        """Have something done on the engine's loop, soon."""
+        self._started().call_soon_threadsafe(act)
+
+    def is_current(self) -> bool:
+        """Whether the caller is on the engine's thread."""
+        return threading.current_thread() is self._thread
+
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=_serve, args=[self._loop], name="chunkup-engine", daemon=True
+                    target=_serve,
+                    args=[self._loop, self._uploaders],
+                    name="chunkup-engine",
+                    daemon=True,
                 )
                 self._thread.start()
             return self._loop
@@ -84,12 +110,16 @@ class _Engine:
         """In a forked child: the thread did not come along."""
         self._lock = threading.Lock()
         self._loop = self._thread = None
+        self._uploaders = weakref.WeakSet()
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, uploaders: "weakref.WeakSet[AsyncUploader]") -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
+        # Only who began a run may cancel it: inside, some tasks must not be cut short.
+        for uploader in list(uploaders):
+            loop.run_until_complete(uploader.aclose())
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(_quiet(loop))
@@ -119,12 +149,280 @@ def _wait(running: Future[_Result]) -> _Result:
                 return running.result()
 
 
-_engine: Final = _Engine()
-atexit.register(_engine.stop)
-os.register_at_fork(after_in_child=_engine.forget)
+_thread: Final = _Thread()
+atexit.register(_thread.stop)
+os.register_at_fork(after_in_child=_thread.forget)
 
 
-def upload(  # noqa: PLR0913  (as AsyncUploader.upload)
+class Run:
+    """A started upload, as a program without a loop holds it."""
+
+    def __init__(self, run: AsyncRun) -> None:
+        self._run = run
+
+    @property
+    def path(self) -> str:
+        """The file, as it was given."""
+        return self._run.path
+
+    @property
+    def job_id(self) -> str | None:
+        """The job's id, as soon as the journal has it; see :meth:`ready`."""
+        return self._run.job_id
+
+    @property
+    def progress(self) -> events.Progress | None:
+        """Where the job stood about a second ago; None before its run begins."""
+        return self._run.progress
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over, however it ended."""
+        return self._run.done
+
+    def ready(self) -> str | None:
+        """Wait until the job is in the journal; its id, or None if it ended before."""
+        return _thread.run(self._run.ready())
+
+    def stop(self) -> None:
+        """Stop; receipts are kept. Whoever waits for it gets :class:`chunkup.Stopped`."""
+        _thread.call(self._run.stop)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is over, at most ``timeout`` seconds; whether it is."""
+        if self._run.done:
+            return True  # asyncio would not even look within no time
+        try:
+            _thread.run(asyncio.wait_for(self._run.wait(), timeout))
+        except TimeoutError:
+            return False
+        return True
+
+    def result(self, timeout: float | None = None) -> RemoteFile:
+        """Wait for the File.
+
+        Ctrl-C stops it, as in :meth:`Uploader.upload`; in :meth:`wait` it does not.
+
+        Raises:
+            TimeoutError: It is not over after ``timeout`` seconds; it goes on.
+            ChunkupError: As :meth:`Uploader.upload`.
+        """
+        try:
+            if not self.wait(timeout):
+                raise TimeoutError(f"the upload of {self.path} is not over yet")
+        except KeyboardInterrupt as error:
+            self.stop()
+            self.wait()
+            _note(error, self.job_id)
+            raise
+        return _thread.run(_awaited(self._run))
+
+
+async def _awaited(run: AsyncRun) -> RemoteFile:
+    return await run
+
+
+class Uploader:
+    """Uploads files and goes on with uploads that stopped, for programs without a loop.
+
+    Every call blocks until it is done, and may be made from any thread, also where a loop
+    runs. The arguments and the calls are those of :class:`chunkup.AsyncUploader`.
+
+    Ctrl-C stops what a call does, keeps its receipts, and raises ``KeyboardInterrupt`` with a
+    note that says how to go on.
+    """
+
+    def __init__(  # noqa: PLR0913  (each is one thing that a user may set)
+        self,
+        *,
+        base_url: str | None = None,
+        api_key: str | KeySource | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        allow_http: bool = False,
+        no_key: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        limits: Limits | None = None,
+        part_size: int = PART_SIZE,
+        md5: bool = True,
+        options: Options | None = None,
+        trace_configs: Sequence["aiohttp.TraceConfig"] = (),
+        command: str = "library",
+        progress: bool | None = None,
+    ) -> None:
+        if progress is None:
+            progress = in_kernel() or (sys.stderr is not None and sys.stderr.isatty())
+        self._inner = AsyncUploader(
+            base_url=base_url,
+            api_key=api_key,
+            organization=organization,
+            project=project,
+            headers=headers,
+            allow_http=allow_http,
+            no_key=no_key,
+            journal=journal,
+            limits=limits,
+            part_size=part_size,
+            md5=md5,
+            options=options,
+            trace_configs=trace_configs,
+            command=command,
+            progress=progress,
+        )
+        _thread.look_after(self._inner)
+
+    def __enter__(self) -> Self:
+        _thread.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _thread.run(self._inner.__aexit__(kind, error, trace))
+
+    def close(self, grace: float = 10.0) -> None:
+        """Stop what runs and close; see :meth:`chunkup.AsyncUploader.aclose`."""
+        _thread.run(self._inner.aclose(grace))
+
+    def with_options(self, **changes: Unpack[Changes]) -> "Uploader":
+        """An uploader of the same destination and journal that sends otherwise."""
+        made = object.__new__(type(self))
+        made._inner = self._inner.with_options(**changes)
+        return made
+
+    def upload(  # noqa: PLR0913  (the content's own properties)
+        self,
+        path: str | os.PathLike[str],
+        *,
+        purpose: str,
+        filename: str | None = None,
+        mime_type: str | None = None,
+        expires_after: int | None = None,
+        fresh: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> RemoteFile:
+        """Upload a file and wait for it; see :meth:`chunkup.AsyncUploader.upload`."""
+        return _noted(
+            lambda listen: self._inner.upload(
+                path,
+                purpose=purpose,
+                filename=filename,
+                mime_type=mime_type,
+                expires_after=expires_after,
+                fresh=fresh,
+                on_event=listen,
+            ),
+            on_event,
+        )
+
+    def start(  # noqa: PLR0913  (as upload)
+        self,
+        path: str | os.PathLike[str],
+        *,
+        purpose: str,
+        filename: str | None = None,
+        mime_type: str | None = None,
+        expires_after: int | None = None,
+        fresh: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> Run:
+        """Begin an upload in the engine thread and return at once.
+
+        ``on_event`` is called in that thread.
+        """
+
+        async def start() -> AsyncRun:
+            return self._inner.start(
+                path,
+                purpose=purpose,
+                filename=filename,
+                mime_type=mime_type,
+                expires_after=expires_after,
+                fresh=fresh,
+                on_event=on_event,
+            )
+
+        return Run(_thread.run(start()))
+
+    def resume(
+        self,
+        job_id: str,
+        *,
+        source: str | os.PathLike[str] | None = None,
+        takeover: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> RemoteFile:
+        """Go on with a job and wait for it; see :meth:`chunkup.AsyncUploader.resume`."""
+        return _noted(
+            lambda listen: self._inner.resume(
+                job_id, source=source, takeover=takeover, on_event=listen
+            ),
+            on_event,
+        )
+
+    def settle(
+        self,
+        job_id: str,
+        *,
+        accept: str | None = None,
+        again: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> RemoteFile:
+        """Decide about a job in doubt; see :meth:`chunkup.AsyncUploader.settle`."""
+        return _noted(
+            lambda listen: self._inner.settle(job_id, accept=accept, again=again, on_event=listen),
+            on_event,
+        )
+
+    def upload_all(  # noqa: PLR0913  (as upload)
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        *,
+        purpose: str,
+        mime_type: str | None = None,
+        expires_after: int | None = None,
+        fresh: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> Iterator[Result]:
+        """Upload many files; see :meth:`chunkup.AsyncUploader.upload_all`.
+
+        They are sent while the caller waits for the next result or works on the last one.
+        """
+        return _given(
+            self._inner.upload_all(
+                paths,
+                purpose=purpose,
+                mime_type=mime_type,
+                expires_after=expires_after,
+                fresh=fresh,
+                on_event=on_event,
+            )
+        )
+
+    def resume_all(
+        self, *, any_age: bool = False, on_event: OnEvent | None = None
+    ) -> Iterator[Result]:
+        """Go on with all that stopped; see :meth:`chunkup.AsyncUploader.resume_all`."""
+        return _given(self._inner.resume_all(any_age=any_age, on_event=on_event))
+
+    def jobs(self) -> list[JobInfo]:
+        """Every job that the journal holds, oldest first."""
+        return _thread.run(self._inner.jobs())
+
+    def stop(self, job_id: str) -> bool:
+        """Stop a job, wherever on this machine it runs; see :meth:`chunkup.AsyncUploader.stop`."""
+        return _thread.run(self._inner.stop(job_id))
+
+    def cancel(self, job_id: str) -> RemoteFile | None:
+        """End a job, here and on the server; see :meth:`chunkup.AsyncUploader.cancel`."""
+        return _thread.run(self._inner.cancel(job_id))
+
+
+def upload(  # noqa: PLR0913  (as Uploader.upload)
     path: str | os.PathLike[str],
     *,
     purpose: str,
@@ -144,37 +442,35 @@ def upload(  # noqa: PLR0913  (as AsyncUploader.upload)
         KeyboardInterrupt: On Ctrl-C, after the run stopped and kept its receipts; a note on it
             says how to go on.
     """
-
-    async def work(listen: OnEvent) -> RemoteFile:
-        async with AsyncUploader(**settings) as uploader:
-            return await uploader.upload(
-                path,
-                purpose=purpose,
-                filename=filename,
-                mime_type=mime_type,
-                expires_after=expires_after,
-                fresh=fresh,
-                on_event=listen,
-            )
-
-    return _run(work, on_event)
+    with Uploader(**settings) as uploader:
+        return uploader.upload(
+            path,
+            purpose=purpose,
+            filename=filename,
+            mime_type=mime_type,
+            expires_after=expires_after,
+            fresh=fresh,
+            on_event=on_event,
+        )
 
 
 def resume(
-    job_id: str, *, on_event: OnEvent | None = None, **settings: Unpack[Settings]
+    job_id: str,
+    *,
+    source: str | os.PathLike[str] | None = None,
+    takeover: bool = False,
+    on_event: OnEvent | None = None,
+    **settings: Unpack[Settings],
 ) -> RemoteFile:
     """Go on with a job and wait for it; see :meth:`chunkup.AsyncUploader.resume`."""
-
-    async def work(listen: OnEvent) -> RemoteFile:
-        async with AsyncUploader(**settings) as uploader:
-            return await uploader.resume(job_id, on_event=listen)
-
-    return _run(work, on_event)
+    with Uploader(**settings) as uploader:
+        return uploader.resume(job_id, source=source, takeover=takeover, on_event=on_event)
 
 
-def _run(
+def _noted(
     work: Callable[[OnEvent], Coroutine[Any, Any, RemoteFile]], on_event: OnEvent | None
 ) -> RemoteFile:
+    """Carry out what one job is about; an interruption says how to go on with it."""
     job_id: str | None = None
 
     def listen(event: events.Event) -> None:
@@ -184,8 +480,35 @@ def _run(
             on_event(event)
 
     try:
-        return _engine.run(work(listen))
+        return _thread.run(work(listen))
     except KeyboardInterrupt as error:
-        if job_id is not None:
-            error.add_note(f"receipts are kept; go on with chunkup.resume({job_id!r})")
+        _note(error, job_id)
         raise
+
+
+def _note(error: KeyboardInterrupt, job_id: str | None) -> None:
+    if job_id is not None:
+        error.add_note(f"what was accepted is kept; go on with chunkup.resume({job_id!r})")
+
+
+def _given(results: AsyncGenerator[Result]) -> Iterator[Result]:
+    """What an asynchronous generator gives; leaving early stops what it does."""
+    try:
+        while (result := _thread.run(_next(results))) is not None:
+            yield result
+    except KeyboardInterrupt as error:
+        error.add_note("what was accepted is kept; the same call goes on")
+        raise
+    finally:
+        # On the engine's thread this is the garbage collector, and the loop closes it itself.
+        if not _thread.is_current():
+            _thread.run(_closed(results))
+
+
+# A generator belongs to the loop in which it is first asked for something.
+async def _next(results: AsyncGenerator[Result]) -> Result | None:
+    return await anext(results, None)
+
+
+async def _closed(results: AsyncGenerator[Result]) -> None:
+    await results.aclose()

@@ -7,19 +7,26 @@ never part of a ``repr``, and leaves in one header of one kind of request: to ``
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final
 
 from yarl import URL
 
 from chunkup.errors import BadOption, NoKey, PlainHttp
-from chunkup.models import Account
+from chunkup.models import Account, Limits
+from chunkup.profile import HEADER_NAME
 from chunkup.provider import OPENAI, Provider
 
 KeySource = Callable[[], str]
 
-_FORBIDDEN: Final = frozenset({"authorization", "content-length", "content-type", "host"})
+# What the client itself says of a request; a second opinion would break it.
+_FORBIDDEN: Final = frozenset(
+    {
+        *("authorization", "connection", "content-encoding", "content-length", "content-type"),
+        *("expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +42,14 @@ class Endpoint:
 
     def headers(self) -> dict[str, str]:
         """Headers of one request, with the key as it is now."""
-        headers = dict(self.extra)
+        ours: dict[str, str] = {}
         if self.key is not None:
-            headers["Authorization"] = f"Bearer {_clean_key(self.key())}"
+            ours["Authorization"] = f"Bearer {_clean_key(self.key())}"
         if self.organization:
-            headers["OpenAI-Organization"] = self.organization
+            ours["OpenAI-Organization"] = self.organization
         if self.project:
-            headers["OpenAI-Project"] = self.project
-        return headers
+            ours["OpenAI-Project"] = self.project
+        return merged(dict(self.extra), ours)
 
     def account(self, salt: bytes) -> Account:
         """Whose jobs these are, with nothing in it that opens a door."""
@@ -68,7 +75,8 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
     headers: Mapping[str, str] | None = None,
     allow_http: bool = False,
     no_key: bool = False,
-    environ: Mapping[str, str] = os.environ,
+    limits: Limits | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Endpoint:
     """Arguments first, then ``OPENAI_*`` variables, then the provider's own address.
 
@@ -77,20 +85,33 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
         api_key: The key, or a callable that gives it anew for each request.
         organization: As the API's ``OpenAI-Organization`` header.
         project: As the API's ``OpenAI-Project`` header.
-        headers: More headers for every request.
+        headers: More headers for every request; they go before those of the same names in
+            ``OPENAI_CUSTOM_HEADERS``.
         allow_http: Let a key cross a network unencrypted.
         no_key: Send none at all, even if the environment has one.
-        environ: Where variables are looked up.
+        limits: What this provider takes; default what OpenAI does.
+        environ: Where variables are looked up; default this process's environment.
 
     Raises:
         NoKey: There is none, and ``no_key`` was not said.
         PlainHttp: The key would leave this machine over plain http.
         BadOption: A URL, key or header that cannot be.
     """
+    if environ is None:
+        environ = os.environ
     url = _clean_url(base_url or environ.get("OPENAI_BASE_URL") or OPENAI.base_url)
-    extra = {**_custom_headers(environ.get("OPENAI_CUSTOM_HEADERS", "")), **(headers or {})}
+    extra = merged(_custom_headers(environ.get("OPENAI_CUSTOM_HEADERS", "")), headers or {})
     for name, value in extra.items():
-        if name.lower() in _FORBIDDEN or not _sendable(name) or not _sendable(value, " \t"):
+        if name.lower() == "authorization":
+            raise BadOption(
+                "the header Authorization carries the key, and nothing else",
+                hint="export OPENAI_API_KEY=..., or use a header of another name and --no-key",
+            )
+        if (
+            name.lower() in _FORBIDDEN
+            or not HEADER_NAME.fullmatch(name)
+            or not _sendable(value, " \t")
+        ):
             raise BadOption(f"the header {name!r} cannot be set", hint="leave that header away")
     organization = organization or environ.get("OPENAI_ORG_ID") or None
     project = project or environ.get("OPENAI_PROJECT_ID") or None
@@ -100,8 +121,8 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
     key = None if no_key else _key_source(api_key, environ)
     if key is None and not no_key:
         raise NoKey(
-            "there is no API key",
-            hint="export OPENAI_API_KEY=..., or say --no-key for a server that needs none",
+            "there is no API key: OPENAI_API_KEY is not set (--no-key sends none)",
+            hint="export OPENAI_API_KEY=...",
         )
     if key is not None and not callable(api_key):
         _clean_key(key())
@@ -113,12 +134,51 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
         )
     return Endpoint(
         base_url=str(url),
-        provider=OPENAI,
+        provider=OPENAI if limits is None else replace(OPENAI, limits=limits),
         organization=organization,
         project=project,
         key=key,
         extra=tuple(extra.items()),
     )
+
+
+def merged(*mappings: Mapping[str, str]) -> dict[str, str]:
+    """Headers, of which a later one replaces an earlier one however either is capitalised."""
+    found: dict[str, tuple[str, str]] = {}
+    for mapping in mappings:
+        found.update({name.lower(): (name, value) for name, value in mapping.items()})
+    return dict(found.values())
+
+
+def address(base_url: str) -> str:
+    """A base URL in the one way in which accounts write it.
+
+    Raises:
+        BadOption: It is none.
+    """
+    return str(_clean_url(base_url))
+
+
+def surroundings(base_url: str, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables that a profile with this address may use.
+
+    What the ``OPENAI_`` variables hold belongs to one place: ``OPENAI_BASE_URL``, or OpenAI
+    without it. A profile that goes to another origin (scheme, host, port) gets none of them,
+    or its host would be sent the key and the headers of somebody else's.
+
+    Raises:
+        BadOption: The address is none.
+    """
+    origin = _origin(_clean_url(base_url))
+    try:
+        theirs = _origin(_clean_url(environ.get("OPENAI_BASE_URL") or OPENAI.base_url))
+    except BadOption:
+        return {}
+    return environ if origin == theirs else {}
+
+
+def _origin(url: URL) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _key_source(given: str | KeySource | None, environ: Mapping[str, str]) -> KeySource | None:

@@ -5,6 +5,7 @@ it stood. ``time`` is Unix seconds. Names in JSON are the class names in snake_c
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from chunkup.models import RemoteFile
 
@@ -74,7 +75,10 @@ class Paused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Late(Event):
-    """At the measured speed the Upload will expire first, by ``seconds``."""
+    """At the measured speed the Upload will expire first, by ``seconds``.
+
+    ``seconds`` is infinite where nothing moves at all.
+    """
 
     seconds: float
     rate: float
@@ -116,10 +120,15 @@ class Completing(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed(Event):
-    """The File exists. ``recovered`` if it was found by looking, not by an answer."""
+    """The File exists.
+
+    ``recovered`` if it was found by looking, not by an answer; ``reused`` if an earlier run had
+    made it and nothing was sent.
+    """
 
     file: RemoteFile
     recovered: bool
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,3 +160,46 @@ class Unknown(Event):
     hint: str | None
     resume: str | None
     candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """How a whole command ended: the last that it says, exactly once, and about no single job.
+
+    ``reused`` files were finished before this command, ``completed`` ones by it; ``bytes`` are
+    those of both. ``busy`` jobs are held by other processes. ``code``, ``message`` and ``hint``
+    are those of an error that belongs to no job (usage, no key), else None.
+    """
+
+    time: float
+    exit_code: int
+    files: int
+    completed: int
+    reused: int
+    failed: int
+    stopped: int
+    unknown: int
+    busy: int
+    bytes: int
+    code: str | None
+    message: str | None
+    hint: str | None
+
+
+# All that can be told, in the order in which an upload without accidents tells it.
+EVENTS: Final[tuple[type[Event | Summary], ...]] = (
+    JobStarted,
+    UploadCreated,
+    Progress,
+    PartAccepted,
+    PartRetried,
+    Paused,
+    Late,
+    UploadExpired,
+    Completing,
+    Completed,
+    Failed,
+    Stopped,
+    Unknown,
+    Summary,
+)

@@ -15,24 +15,19 @@ Doubt
     once more with the recorded ids, since a server that carried it out refuses the second and
     one that did not makes the File now; then the list is read for a while longer.
 
-Which File is ours
-    Ids are not ours to choose and names are not unique. A File is taken for ours only if
-    purpose, name and size agree, no job of this journal ended in it, and its creation fits:
-    the Upload's own (all public recordings show that), or not before we asked. Two that fit
-    are none: a person has to choose.
+Two Files that fit are none, and an Upload that has ended without a File to see leaves nothing
+to ask for: a person has to say then. From that moment on the program only looks. Which Files
+fit is :mod:`chunkup.search`'s to say.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
 
-from chunkup.api import Api
 from chunkup.errors import (
-    BadAnswer,
     ChunkupError,
-    NotFound,
     OutcomeUnknown,
     Rejected,
     Unreachable,
@@ -41,11 +36,7 @@ from chunkup.errors import (
 from chunkup.machine import CompleteAsked
 from chunkup.models import Job, RemoteFile, Upload
 from chunkup.provider import Complaint, complaint
-from chunkup.text import size_text
-
-# Servers round to seconds, and an answer's Date is a second old at most.
-_SLACK = 5.0
-_PAGES = 200
+from chunkup.search import Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,34 +70,26 @@ class Hopeless:
 
 Outcome = Done | NotDone | Over | Hopeless
 
-_Result = TypeVar("_Result")
-
-
-class Reach(Protocol):
-    """Carry out a request, again where its error permits that."""
-
-    async def __call__(self, request: Callable[[], Awaitable[_Result]]) -> _Result:
-        """The request's result, or its last error."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Finalizer:
     """Everything about the end of one Upload of one job.
 
-    ``claimed`` gives the ids of Files that jobs of this journal ended in. ``looks`` and
-    ``patience`` are seconds, see :class:`chunkup.models.Options`. ``reach`` carries out a
-    request that may be repeated freely.
+    ``looks`` and ``patience`` are seconds, see :class:`chunkup.models.Options`.
     """
 
-    api: Api
-    job: Job
-    upload: Upload
+    search: Search
     answer_lost: bool
-    claimed: Callable[[], Awaitable[frozenset[str]]]
-    reach: Reach
     looks: tuple[float, ...]
     patience: float
+
+    @property
+    def _job(self) -> Job:
+        return self.search.job
+
+    @property
+    def _again(self) -> str:
+        return f"look again later with: chunkup resume {self._job.id}"
 
     async def ask(self, asked: CompleteAsked) -> Outcome:
         """Ask for the File, for the first time, and find out what came of it.
@@ -124,7 +107,7 @@ class Finalizer:
             return await self._refused(asked, answer)
         return await self.settle(asked)
 
-    async def settle(self, asked: CompleteAsked) -> Outcome:
+    async def settle(self, asked: CompleteAsked, *, look_only: bool = False) -> Outcome:
         """Find out what became of an ask whose answer is not known.
 
         Raises:
@@ -133,6 +116,12 @@ class Finalizer:
         """
         if found := await self._look_at(asked, self.looks):
             return Done(found, recovered=True)
+        if look_only:
+            raise OutcomeUnknown(
+                "the File may or may not exist: still none is listed that fits",
+                hint=self._again,
+                job_id=self._job.id,
+            )
         answer = await self._complete(asked)
         if not isinstance(answer, ChunkupError):
             return Done(answer, recovered=False)
@@ -146,8 +135,8 @@ class Finalizer:
         raise OutcomeUnknown(
             "the File may or may not exist: its completion was asked twice, no answer came, "
             "and no such File is listed",
-            hint=f"look again later with: chunkup resume {self.job.id}",
-            job_id=self.job.id,
+            hint=self._again,
+            job_id=self._job.id,
             answer=answer.answer,
         )
 
@@ -158,7 +147,7 @@ class Finalizer:
             ChunkupError: The server could not be reached, or refuses.
         """
         try:
-            await self.reach(partial(self.api.cancel, self.upload.id))
+            await self.search.reach(partial(self.search.api.cancel, self.search.upload.id))
         except Rejected as error:
             if surely_not_done(error):
                 raise
@@ -167,28 +156,6 @@ class Finalizer:
                 raise
             return about is not Complaint.ENDED
         return True
-
-    async def find(self, asked_at: float) -> list[RemoteFile]:
-        """Files on the server that may be this job's, newest first; see the module's text."""
-        taken = await self.claimed()
-        found = []
-        for file in await self._listed(min(self.upload.created_at, asked_at) - _SLACK):
-            if file.id in taken or file.purpose != self.job.purpose:
-                continue
-            if file.filename != self.job.filename:
-                continue
-            # Zero is what a server that tells no moments has.
-            fits = file.created_at == self.upload.created_at > 0
-            if not fits and file.created_at < asked_at - _SLACK:
-                continue
-            if file.bytes is None:
-                try:
-                    file = await self.reach(partial(self.api.retrieve, file.id))  # noqa: PLW2901  (the same File, told whole)
-                except NotFound:
-                    continue
-            if file.bytes in {None, self.job.size}:
-                found.append(file)
-        return found
 
     async def _complete(self, asked: CompleteAsked) -> RemoteFile | ChunkupError:
         """Ask, again only as long as it surely was not done; the File or the last error.
@@ -199,51 +166,21 @@ class Finalizer:
 
         async def attempt() -> Upload | ChunkupError:
             try:
-                return await self.api.complete(asked.upload_id, asked.part_ids, asked.md5)
+                return await self.search.api.complete(asked.upload_id, asked.part_ids, asked.md5)
             except ChunkupError as error:
                 if error.retryable and surely_not_done(error):
                     raise
                 return error
 
         try:
-            answer = await self.reach(attempt)
+            answer = await self.search.reach(attempt)
         except ChunkupError as error:
             return error
         if isinstance(answer, ChunkupError):
             return answer
         if answer.file is None:
             return Unreachable("the server completed the Upload and named no File")
-        return await self._checked(answer.file)
-
-    async def _checked(self, file: RemoteFile) -> RemoteFile:
-        """The File, if it is what was sent.
-
-        Raises:
-            BadAnswer: It is not.
-        """
-        if file.bytes is None:
-            try:
-                file = await self.reach(partial(self.api.retrieve, file.id))
-            except NotFound:
-                return file  # listed only seconds later, as some servers do
-        if file.bytes not in {None, self.job.size}:
-            raise BadAnswer(
-                f"the server made File {file.id} of {size_text(file.bytes or 0)} "
-                f"({file.bytes} bytes) out of {self.job.size} bytes",
-                hint=f"do not use {file.id}; the server or a gateway drops content",
-                job_id=self.job.id,
-            )
-        for name, theirs, ours in (
-            ("name", file.filename, self.job.filename),
-            ("purpose", file.purpose, self.job.purpose),
-        ):
-            if theirs and theirs != ours:
-                raise BadAnswer(
-                    f"the server made File {file.id} with another {name}: {theirs!r}, not {ours!r}",
-                    hint=f"look at File {file.id} before you use it",
-                    job_id=self.job.id,
-                )
-        return file
+        return await self.search.checked(answer.file)
 
     async def _refused(self, asked: CompleteAsked, error: Rejected) -> Outcome:
         """A 4xx to ``complete``. The File may exist: an earlier ask may have made it."""
@@ -259,8 +196,8 @@ class Finalizer:
             case Complaint.ENDED:
                 raise OutcomeUnknown(
                     f"the Upload has ended and no File of it is listed: {error.message}",
-                    hint=f"look again later with: chunkup resume {self.job.id}",
-                    job_id=self.job.id,
+                    hint=self._again,
+                    job_id=self._job.id,
                     answer=error.answer,
                 ) from error
             case _:
@@ -276,34 +213,18 @@ class Finalizer:
         for moment in moments:
             await asyncio.sleep(moment - passed)
             passed = moment
-            found = await self.find(asked.asked_at)
+            found = await self.search.find(asked.asked_at)
             if len(found) == 1:
-                return await self._checked(found[0])
+                return await self.search.checked(found[0])
             if found:
                 ids = tuple(file.id for file in reversed(found))
                 raise OutcomeUnknown(
                     f"{len(ids)} Files fit what was uploaded: {', '.join(ids)}",
                     candidates=ids,
-                    hint=f"compare them, then look at: chunkup show {self.job.id}",
-                    job_id=self.job.id,
+                    hint=f"chunkup resume {self._job.id} --accept {shlex.quote(ids[0])}",
+                    job_id=self._job.id,
                 )
         return None
-
-    async def _listed(self, oldest: float) -> list[RemoteFile]:
-        """Files of the purpose, newest first, until they are older than ``oldest``.
-
-        Survives servers that ignore ``after``, repeat a page, or always say that there is more.
-        """
-        files: dict[str, RemoteFile] = {}
-        after: str | None = None
-        for _ in range(_PAGES):
-            page, more = await self.reach(partial(self.api.list_files, self.job.purpose, after))
-            new = [file for file in page if file.id not in files]
-            files.update((file.id, file) for file in new)
-            if not new or not more or min(file.created_at for file in page) < oldest:
-                break
-            after = page[-1].id
-        return list(files.values())
 
 
 def surely_not_done(error: ChunkupError) -> bool:

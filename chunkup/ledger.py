@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +17,7 @@ from chunkup import events
 from chunkup.errors import ChunkupError, Interrupted, JournalTrouble
 from chunkup.journal import Journal
 from chunkup.machine import Fact, State, apply, fold
-from chunkup.models import Job
+from chunkup.models import Job, Source
 from chunkup.text import printable
 
 Emit = Callable[[events.Event], None]
@@ -50,6 +51,11 @@ class Ledger:
         """Ids of Files at this destination that are some job's already."""
         return await self._journal.claimed_files(self.job.account.base_url)
 
+    async def move(self, source: Source) -> None:
+        """The job's file is this one from now on."""
+        self.job = replace(self.job, path=source.path, fingerprint=source.fingerprint)
+        await self._journal.move(self.job)
+
     def tell(self, kind: type[events.Event], **fields: Any) -> None:
         """Emit an event about this job."""
         self._emit(kind(time=time.time(), job=self.job.id, path=self.job.path, **fields))
@@ -58,14 +64,15 @@ class Ledger:
 class Claim:
     """A job held by this process for as long as the block lasts, and a note of how it ended."""
 
-    def __init__(self, journal: Journal, job: Job, command: str) -> None:
+    def __init__(self, journal: Journal, job: Job, command: str, *, takeover: bool = False) -> None:
+        self._takeover = takeover
         self._journal = journal
         self._job = job
         self._command = printable(command, 4000)
         self._run = 0
 
     async def __aenter__(self) -> None:
-        self._run = await self._journal.claim(self._job.id, self._command)
+        self._run = await self._journal.claim(self._job.id, self._command, takeover=self._takeover)
 
     async def __aexit__(
         self,
@@ -80,7 +87,7 @@ class Claim:
         elif isinstance(error, asyncio.CancelledError):
             note = Interrupted("interrupted")
         elif error is not None:
-            note = ChunkupError(f"{type(error).__name__}")
+            note = ChunkupError(f"an error in chunkup itself: {type(error).__name__}")
         # Where the journal's disk failed, the claim falls when this process closes it.
         with suppress(JournalTrouble):
             await self._journal.release(self._job.id, self._run, note)

@@ -15,18 +15,21 @@ from chunkup.errors import (
     NotFound,
     Rejected,
     Throttled,
+    TooSlow,
     Unreachable,
 )
-from chunkup.finalizer import surely_not_done
+from chunkup.finalizer import Finalizer, surely_not_done
 from chunkup.ledger import Ledger
 from chunkup.machine import Accepted, AnswerLost, Send, next_action
-from chunkup.models import Options, Part
+from chunkup.models import Options, Part, Upload
 from chunkup.pace import Meter, lateness
 from chunkup.planner import cut
 from chunkup.proof import Proof
 from chunkup.provider import Complaint, complaint
 from chunkup.retry import Policy, Retry
+from chunkup.search import Search
 from chunkup.source import Readers
+from chunkup.text import size_text
 from chunkup.worker import Hands, PartRequest, Refusal, Sent, SlotPool, send_part
 
 _Result = TypeVar("_Result")
@@ -58,7 +61,8 @@ class Link:
         self._meter = Meter(time.monotonic())
         self._told = 0.0
         self._late_for: str | None = None
-        self._flying: dict[Part, int] = {}
+        # None until an attempt begins: a part may wait long for a slot that all jobs share.
+        self._flying: dict[Part, int | None] = {}
         self._retries = 0
 
     @property
@@ -75,6 +79,19 @@ class Link:
         return await self._shop.policy.persist(
             request, wait_limit=self._wait_limit, on_retry=self._repeated
         )
+
+    @property
+    def finalizer(self) -> Finalizer:
+        """The finalizer of the job's open Upload."""
+        state, options = self._ledger.state, self._shop.options
+        search = Search(
+            api=self._shop.api,
+            job=self._ledger.job,
+            upload=state.upload or Upload("", 0, None),
+            claimed=self._ledger.claimed_files,
+            reach=self.reach,
+        )
+        return Finalizer(search, state.answer_lost, options.looks, options.patience)
 
     async def send(self, upload_id: str) -> str | None:
         """Keep the slots full until nothing is missing; the reason if the Upload ended first.
@@ -137,7 +154,7 @@ class Link:
         part_size = self._ledger.job.part_size
         for part in islice(cut(action.missing, busy, part_size), free):
             request = PartRequest(action.upload_id, self._proof.source, part, read_size)
-            self._flying[part] = 0
+            self._flying[part] = None
             flights[group.create_task(send_part(request, hands))] = part
 
     async def _take(self, upload_id: str, result: Sent | Refusal) -> str | None:
@@ -148,7 +165,9 @@ class Link:
             return self._refused(result.error)
         receipt = result.receipt
         if receipt.part_id in self._ledger.state.part_ids:
-            raise BadAnswer(f"the server gave the id {receipt.part_id!r} to two parts")
+            raise BadAnswer(
+                f"the server gave the id {receipt.part_id!r} to two parts; nothing was completed"
+            )
         await self._ledger.record(Accepted(upload_id, receipt))
         self._shop.slots.slots.accepted(self._meter.rate())
         self._ledger.tell(
@@ -221,7 +240,8 @@ class Link:
 
     def _progress(self) -> None:
         now, done = time.monotonic(), self._ledger.state.done
-        sent = sum(self._flying.values())
+        begun = [sent for sent in self._flying.values() if sent is not None]
+        sent = sum(begun)
         self._meter.sample(now, done + sent)
         if now - self._told < _TICK:
             return
@@ -233,7 +253,7 @@ class Link:
             done=done,
             sent=sent,
             rate=rate,
-            in_flight=len(self._flying),
+            in_flight=len(begun),
             retries=self._retries,
             expires_in=left,
         )
@@ -244,3 +264,8 @@ class Link:
         if late > 0 and now - self._meter.started >= _JUDGE_AFTER:
             self._late_for = upload.id
             self._ledger.tell(events.Late, seconds=late, rate=rate)
+            if self._shop.options.fail_if_late:
+                raise TooSlow(
+                    f"at {size_text(rate)}/s the Upload expires before its end; it takes a "
+                    "faster link or smaller files"
+                )

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 
 from chunkup import events
-from chunkup.errors import ChunkupError, OutcomeUnknown, Stopped
+from chunkup.errors import Busy, ChunkupError, Interrupted, OutcomeUnknown, Stopped
 from chunkup.ledger import Emit
-from chunkup.models import Job
+from chunkup.models import Job, RemoteFile
 
 log = logging.getLogger("chunkup")
 log.addHandler(logging.NullHandler())
@@ -26,10 +26,48 @@ def tell_end(job: Job, error: ChunkupError, emit: Emit) -> None:
     }
     if isinstance(error, OutcomeUnknown):
         emit(events.Unknown(**stamp, **said, candidates=error.candidates))  # type: ignore[arg-type]  # a dict knows one type for all its values
-    elif isinstance(error, Stopped):
+    elif isinstance(error, Stopped | Busy):
         emit(events.Stopped(**stamp, **said))  # type: ignore[arg-type]  # the same
     else:
         emit(events.Failed(**stamp, **said))  # type: ignore[arg-type]  # the same
+
+
+def tell_stop(job: Job, emit: Emit) -> None:
+    """Emit the event that an interruption of a run is."""
+    emit(
+        events.Stopped(
+            time=time.time(),
+            job=job.id,
+            path=job.path,
+            code=Interrupted.code,
+            message="interrupted; what was accepted is kept",
+            hint=None,
+            resume=f"chunkup resume {job.id}",
+        )
+    )
+
+
+def tell_outdated(job: Job, lost: int, emit: Emit) -> None:
+    """Emit that what was sent of a job is of no use, since its file changed."""
+    emit(
+        events.UploadExpired(
+            time=time.time(),
+            job=job.id,
+            path=job.path,
+            upload_id="",
+            reason="the file changed since",
+            lost=lost,
+        )
+    )
+
+
+def tell_reused(job: Job, file: RemoteFile, emit: Emit) -> None:
+    """Emit that a File of an earlier run counts as done."""
+    emit(
+        events.Completed(
+            time=time.time(), job=job.id, path=job.path, file=file, recovered=False, reused=True
+        )
+    )
 
 
 def careful(on_event: OnEvent | None) -> Emit:

@@ -27,7 +27,8 @@ The table
          │                │  └──────CompleteRefused────┘ │
          └─GenerationEnded┴──────────GenerationEnded─────┘
 
-    ``Failed`` and ``Cancelled`` end a job from each of the three open states.
+    ``Failed`` and ``Cancelled`` end a job from each of the three open states; ``Doubted``
+    leaves a job in ASKED.
 
 Two generations
     An Upload dies an hour or a day after its birth, and all its parts with it; a job does
@@ -41,6 +42,9 @@ Doubt
     empty look (``GenerationEnded``). After ``CompleteRefused`` the proof of the source still
     stands: what the digests agreed on cannot become untrue, so ``complete`` is asked again
     with the same ids and MD5, and the source is not opened for it.
+
+    When all that can be done was done in vain, ``Doubted`` is recorded and a person is told.
+    From then on the program only looks: what is to be done is the person's to say.
 """
 
 from bisect import bisect_left
@@ -122,6 +126,13 @@ class CompleteRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubted:
+    """Everything was tried to learn what came of the ask, and a person has to say."""
+
+    upload_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """The File exists, and it is ours."""
 
@@ -149,6 +160,7 @@ Fact = (
     | GenerationEnded
     | CompleteAsked
     | CompleteRefused
+    | Doubted
     | Completed
     | Failed
     | Cancelled
@@ -172,6 +184,7 @@ TABLE: Final[dict[Phase, dict[type[Fact], Phase]]] = {
     },
     Phase.ASKED: {
         CompleteRefused: Phase.SENDING,
+        Doubted: Phase.ASKED,
         GenerationEnded: Phase.NEW,
         Completed: Phase.COMPLETED,
         Failed: Phase.FAILED,
@@ -192,8 +205,8 @@ class State:
     """A job as its facts tell it.
 
     ``receipts`` are in file order and never overlap. ``ask`` is the last ``CompleteAsked`` of
-    this generation, kept after a refusal as the proof that it is. ``generation`` is the
-    number of Uploads opened so far.
+    this generation, kept after a refusal as the proof that it is. ``doubted`` once a person was
+    told of the doubt about it. ``generation`` is the number of Uploads opened so far.
     """
 
     span: Span
@@ -203,6 +216,7 @@ class State:
     receipts: tuple[Receipt, ...] = ()
     answer_lost: bool = False
     ask: CompleteAsked | None = None
+    doubted: bool = False
     file: RemoteFile | None = None
     failure: Failed | None = None
 
@@ -265,7 +279,12 @@ def apply(state: State, fact: Fact) -> State:
             return replace(state, phase=phase, ask=fact)
         case CompleteRefused(upload_id):
             _same_upload(state, upload_id)
+            if state.doubted:
+                raise IllegalFact("a person was told of a doubt, so the ask was not refused")
             return replace(state, phase=phase)
+        case Doubted(upload_id):
+            _same_upload(state, upload_id)
+            return replace(state, doubted=True)
         case Completed(file):
             if file.bytes not in {None, state.span.size}:
                 raise IllegalFact(f"a File of {file.bytes} bytes is not this one")
@@ -337,9 +356,13 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Find out what became of this ask. The source is not opened for it."""
+    """Find out what became of this ask. The source is not opened for it.
+
+    ``look_only`` where a person was told of the doubt: nothing is asked a second time then.
+    """
 
     ask: CompleteAsked
+    look_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +399,6 @@ def next_action(state: State, now: float) -> Action:
                 return Send(upload.id, missing)
             return Ask(upload.id, state.part_ids, state.ask)
         case State(phase=Phase.ASKED, ask=CompleteAsked() as ask):
-            return Settle(ask)
+            return Settle(ask, look_only=state.doubted)
         case _:
             return Finish(file=state.file, failure=state.failure)

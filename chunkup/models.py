@@ -143,7 +143,8 @@ class Account:
 class Job:
     """One file on its way to become one File: our durable promise.
 
-    It may own several Uploads one after another, since those die within hours.
+    It may own several Uploads one after another, since those die within hours. ``given`` is the
+    path as the command had it.
     """
 
     id: str
@@ -160,6 +161,7 @@ class Job:
     part_size: int = PART_SIZE
     md5: bool = True
     method: str = "uploads"
+    given: str | None = None
 
     @property
     def size(self) -> int:
@@ -183,6 +185,42 @@ class Job:
             self.expires_after,
             self.method,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A job as the journal knows it.
+
+    Attributes:
+        id: Six letters and digits.
+        state: ``running``, ``waiting`` (its process lives and has not begun it), ``stopped``,
+            ``in-doubt`` (``complete`` was asked and no answer is known), ``completed``,
+            ``failed`` or ``cancelled``.
+        path: The file, absolute.
+        size: Bytes that the File will have.
+        done: Bytes that need not be sent again.
+        parts: Parts that have receipts in the open Upload.
+        set_id: Jobs of one command share it.
+        active_at: When a run of it last began or ended, Unix seconds.
+        expires_at: When the open Upload dies, Unix seconds of the server's clock.
+        why: Why it stopped or failed.
+    """
+
+    id: str
+    state: str
+    path: str
+    purpose: str
+    filename: str
+    size: int
+    done: int
+    parts: int
+    base_url: str
+    set_id: str
+    created_at: float
+    active_at: float
+    expires_at: int | None = None
+    file_id: str | None = None
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +269,7 @@ class Options:
         looks: Seconds after a doubtful ``complete`` at which the File list is read.
         patience: Seconds to go on looking after ``complete`` was asked a second time.
         generations: Uploads that one command may open for one job.
+        fail_if_late: Whether to fail once it is seen that the Upload will expire first.
     """
 
     workers: int = 16
@@ -242,6 +281,7 @@ class Options:
     looks: tuple[float, ...] = (0.0, 2.0, 5.0, 10.0)
     patience: float = 120.0
     generations: int = 3
+    fail_if_late: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= 64:

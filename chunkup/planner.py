@@ -7,7 +7,9 @@ from chunkup.models import Limits, Part, Plan, Span
 from chunkup.text import size_text
 
 
-def plan(span: Span, *, part_size: int, purpose: str, limits: Limits) -> Plan:
+def plan(
+    span: Span, *, part_size: int, purpose: str, limits: Limits, path: str = "the file"
+) -> Plan:
     """Cut a stretch into parts that the provider takes.
 
     Raises:
@@ -22,8 +24,8 @@ def plan(span: Span, *, part_size: int, purpose: str, limits: Limits) -> Plan:
     most = limits.largest(purpose)
     if most is not None and span.size > most:
         raise TooLarge(
-            f"{size_text(span.size)} is more than the {size_text(most)} that this provider "
-            f"takes for purpose {purpose}",
+            f"{path} has {size_text(span.size)}, more than the {size_text(most)} that this "
+            f"provider takes for purpose {purpose}",
             hint=f"cut the file into pieces of at most {size_text(most)} and upload each",
         )
     return Plan(span, part_size)

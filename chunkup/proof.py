@@ -21,11 +21,15 @@ from chunkup.worker import SlotPool
 
 
 class Proof:
-    """The proof of one job within one run. :meth:`open` it before anything is sent."""
+    """The proof of one job within one run. :meth:`open` it before anything is sent.
 
-    def __init__(self, job: Job, slots: SlotPool) -> None:
+    ``suspect`` says that even a file of the same time may be another one.
+    """
+
+    def __init__(self, job: Job, slots: SlotPool, *, suspect: bool = False) -> None:
         self._job = job
         self._slots = slots
+        self._suspect = suspect
         self._source: Source | None = None
         self._pass: Pass | None = None
         # Receipts of an earlier run: if these disagree, the file changed since then.
@@ -60,12 +64,14 @@ class Proof:
         self._begin(sorted(held + missing))
 
     async def settle_suspicion(self, state: State) -> None:
-        """If the modification time moved since the job began, prove every receipt now.
+        """If the modification time or the path moved since, prove every receipt now.
 
         Raises:
             SourceChanged: A receipt disagrees with the file.
         """
-        if self._pass is None or self.source.fingerprint.mtime_ns == self._job.fingerprint.mtime_ns:
+        if self._pass is None:
+            return
+        if not self._suspect and self.source.fingerprint.mtime_ns == self._job.fingerprint.mtime_ns:
             return
         if state.receipts:
             await self._pass.reach(state.receipts[-1].span.stop)

@@ -90,18 +90,19 @@ def interpret(status: int, headers: Mapping[str, str], body: str, *, what: str) 
         text += f" {answer.message}"
     wish = lower.get("x-should-retry", "").lower()
     if status == 429 and answer.code == "insufficient_quota":
-        return OutOfQuota(text, answer=answer, hint="raise the account's limit, then resume")
+        text += " (raise the account's limit; what was accepted is kept)"
+        return OutOfQuota(text, answer=answer)
     if status == 429:
         return Throttled(text, answer=answer, retryable=wish != "false")
     if status >= 500 or status in _PASSING:
         return ServerTrouble(text, answer=answer, retryable=wish != "false")
     kinds: dict[int, type[Rejected]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
-    hints = {
-        401: "check the key in OPENAI_API_KEY, then resume",
-        403: "check what the key may do in this project, then resume",
+    repairs = {
+        401: " (check the key that is set; what was accepted is kept)",
+        403: " (check what the key may do in this project; what was accepted is kept)",
     }
     kind = kinds.get(status, Rejected)
-    return kind(text, answer=answer, hint=hints.get(status), retryable=wish == "true")
+    return kind(text + repairs.get(status, ""), answer=answer, retryable=wish == "true")
 
 
 def read_answer(status: int, headers: Mapping[str, str], body: str) -> Answer:

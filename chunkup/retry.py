@@ -132,8 +132,8 @@ class Policy:
             return
         if wish > limit:
             raise Stopped(
-                f"the server asks to wait {duration_text(wish)}, which is too long for this Upload",
-                hint="run the same command later",
+                f"the server asks for a pause of {duration_text(wish)}, which is too long to wait "
+                "for; what was accepted is kept",
                 answer=error.answer,
             ) from error
         self.gate.ask(wish)

@@ -13,18 +13,18 @@ from chunkup.errors import (
     Rejected,
     TooSlow,
 )
-from chunkup.finalizer import Done, Finalizer, Hopeless, NotDone, Outcome, Over
+from chunkup.finalizer import Done, Hopeless, NotDone, Outcome, Over
 from chunkup.ledger import Ledger
 from chunkup.link import Link, Workshop
 from chunkup.machine import (
     AnswerLost,
     Ask,
-    Cancelled,
     CompleteAsked,
     Completed,
     CompleteRefused,
     Create,
     Created,
+    Doubted,
     End,
     Failed,
     Finish,
@@ -32,6 +32,7 @@ from chunkup.machine import (
     Phase,
     Send,
     Settle,
+    State,
     next_action,
 )
 from chunkup.models import Job, RemoteFile, Upload
@@ -43,17 +44,25 @@ from chunkup.text import duration_text, size_text
 class Run:
     """One run. ``same_account`` is false for a job of another account: nothing is created then.
 
-    ``continued`` says whether the job existed before.
+    ``continued`` says whether the job existed before, ``moved`` that its file is looked for at
+    another path than the journal has.
     """
 
     def __init__(
-        self, ledger: Ledger, shop: Workshop, *, continued: bool, same_account: bool
+        self,
+        ledger: Ledger,
+        shop: Workshop,
+        *,
+        continued: bool,
+        same_account: bool,
+        moved: bool = False,
     ) -> None:
         self._ledger = ledger
         self._shop = shop
         self._continued = continued
         self._same_account = same_account
-        self._proof = Proof(ledger.job, shop.slots)
+        self._moved = moved
+        self._proof = Proof(ledger.job, shop.slots, suspect=moved)
         self._link = Link(ledger, shop, self._proof)
         self._created = 0
         self._life: float | None = None
@@ -82,8 +91,9 @@ class Run:
                             await self._end(upload_id, ended)
                     case Ask():
                         await self._ask(action)
-                    case Settle(ask):
-                        await self._conclude(self._finalizer.settle(ask), ask)
+                    case Settle(ask, look_only):
+                        settling = self._link.finalizer.settle(ask, look_only=look_only)
+                        await self._conclude(settling, ask)
                     case End(upload_id, reason):
                         await self._end(upload_id, reason)
                     case Finish(file, failure):
@@ -106,11 +116,16 @@ class Run:
             done_parts=done_parts,
             continued=self._continued,
         )
-        if state.phase is not Phase.SENDING or state.upload is None:
-            return
+        if state.phase is Phase.SENDING and state.upload is not None:
+            await self._take_up(state, state.upload)
+        if self._moved and self._proof.is_open:
+            await self._ledger.move(self._proof.source)
+
+    async def _take_up(self, state: State, upload: Upload) -> None:
+        """Go on with an Upload that an earlier run opened."""
         if not state.answer_lost:
             # What was in flight when the last run ended may be stored all the same.
-            await self._ledger.record(AnswerLost(state.upload.id))
+            await self._ledger.record(AnswerLost(upload.id))
         if not self._shop.api.knows_time:
             # An Upload dies by the server's clock; ours may be wrong by hours.
             await self._link.reach(
@@ -152,14 +167,14 @@ class Run:
         rate, size = self._link.average, self._job.size
         if self._created >= self._shop.options.generations:
             raise TooSlow(
-                f"{self._created} Uploads were lost before {size_text(size)} were through",
-                hint="send it over a faster link, or cut it into smaller files",
+                f"{self._created} Uploads ended on the server before {size_text(size)} were "
+                "through; it takes a faster link or smaller files"
             )
         if rate > 0 and self._life is not None and size / rate > self._life:
             raise TooSlow(
                 f"at {size_text(rate)}/s {size_text(size)} need {duration_text(size / rate)}, "
-                f"and an Upload lives {duration_text(self._life)}",
-                hint="send it over a faster link, or cut it into smaller files",
+                f"and an Upload lives {duration_text(self._life)}; it takes a faster link or "
+                "smaller files"
             )
 
     async def _end(self, upload_id: str, reason: str) -> None:
@@ -172,8 +187,8 @@ class Run:
 
     def _other_account(self, why: str) -> OtherAccount:
         return OtherAccount(
-            f"job {self._job.id} belongs to another account, and {why}",
-            hint="set that account's key and resume, or upload the file anew with --fresh",
+            f"job {self._job.id} belongs to another account than the one that is set, and "
+            f"{why}; with its own key it can go on"
         )
 
     async def _ask(self, action: Ask) -> None:
@@ -182,13 +197,16 @@ class Run:
         ask = CompleteAsked(action.upload_id, action.part_ids, md5, self._shop.api.server_now())
         await self._ledger.record(ask)
         self._ledger.tell(events.Completing, md5=md5)
-        await self._conclude(self._finalizer.ask(ask), ask)
+        await self._conclude(self._link.finalizer.ask(ask), ask)
 
     async def _conclude(self, asking: Awaitable[Outcome], ask: CompleteAsked) -> None:
         try:
             outcome = await asking
         except BadAnswer as error:
             await self._ledger.record(Failed(error.code, error.message))
+            raise
+        except OutcomeUnknown:
+            await self._ledger.record(Doubted(ask.upload_id))
             raise
         match outcome:
             case Done(file, recovered):
@@ -205,69 +223,8 @@ class Run:
             case _:
                 assert_never(outcome)
 
-    @property
-    def _finalizer(self) -> Finalizer:
-        return finalizer_of(self._ledger, self._shop, self._link)
-
     def _finish(self, file: RemoteFile | None, failure: Failed | None) -> RemoteFile:
         if file is not None:
             return file
         why = f"failed: {failure.message}" if failure else "was cancelled"
         raise JobEnded(f"job {self._job.id} {why}", hint="upload the file anew")
-
-
-def finalizer_of(ledger: Ledger, shop: Workshop, link: Link) -> Finalizer:
-    """The finalizer of a job's open Upload."""
-    return Finalizer(
-        api=shop.api,
-        job=ledger.job,
-        upload=ledger.state.upload or Upload("", 0, None),
-        answer_lost=ledger.state.answer_lost,
-        claimed=ledger.claimed_files,
-        reach=link.reach,
-        looks=shop.options.looks,
-        patience=shop.options.patience,
-    )
-
-
-async def cancel(ledger: Ledger, shop: Workshop) -> RemoteFile | None:
-    """End a claimed job here and on the server; the File if it turns out to exist already.
-
-    Raises:
-        ChunkupError: The server could not be asked; the job is as it was.
-    """
-    await ledger.load()
-    state = ledger.state
-    finalizer = finalizer_of(ledger, shop, Link(ledger, shop, Proof(ledger.job, shop.slots)))
-    match next_action(state, now=0.0):
-        case Finish(file, failure):
-            if file is None and failure is not None:
-                raise JobEnded(f"job {ledger.job.id} failed already: {failure.message}")
-            return file
-        case Settle(ask):
-            found = await finalizer.find(ask.asked_at)
-            if found:
-                return await _keep(ledger, found)
-            if not await finalizer.cancel():
-                raise OutcomeUnknown(
-                    "the server says that the Upload has ended, and no File of it is listed",
-                    hint=f"look again later with: chunkup resume {ledger.job.id}",
-                )
-        case Create():
-            pass
-        case _:
-            await finalizer.cancel()
-    await ledger.record(Cancelled())
-    return None
-
-
-async def _keep(ledger: Ledger, found: list[RemoteFile]) -> RemoteFile:
-    if len(found) > 1:
-        ids = tuple(file.id for file in reversed(found))
-        raise OutcomeUnknown(
-            f"the upload may have become one of these Files: {', '.join(ids)}",
-            candidates=ids,
-            hint="compare them; nothing was cancelled",
-        )
-    await ledger.record(Completed(found[0], recovered=True))
-    return found[0]

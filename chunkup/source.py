@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import mimetypes
 import os
+import shlex
 import stat
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -24,6 +25,7 @@ from chunkup.outlast import outlast
 from chunkup.provider import MIME_TYPES
 
 _PASS_READ: Final = 1 << 20
+_PUT_BACK: Final = "put the file back as it was, then resume"
 
 
 def inspect(path: str | os.PathLike[str]) -> tuple[str, Fingerprint]:
@@ -41,12 +43,15 @@ def inspect(path: str | os.PathLike[str]) -> tuple[str, Fingerprint]:
     except FileNotFoundError as error:
         raise NoSuchFile(f"there is no file {shown}", hint="check the path") from error
     except (OSError, ValueError) as error:
-        raise Unreadable(f"{shown} cannot be looked at: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise Unreadable(f"{shown} cannot be read: {why}") from error
     if not stat.S_ISREG(found.st_mode):
         kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise NotAFile(f"{shown} is {kind}", hint="give the path of a regular file")
     if not os.access(real, os.R_OK):
-        raise Unreadable(f"{shown} cannot be read by this user", hint=f"chmod u+r {shown}")
+        raise Unreadable(
+            f"{shown} cannot be read by this user", hint=f"chmod u+r -- {shlex.quote(real)}"
+        )
     return real, _fingerprint(found)
 
 
@@ -61,7 +66,9 @@ def look_again(path: str) -> Fingerprint:
     except OSError as error:
         raise _gone(path, error) from error
     if not stat.S_ISREG(found.st_mode):
-        raise SourceGone(f"{path} is no regular file any more")
+        raise SourceGone(
+            f"{path} is no regular file any more; what was accepted is kept", hint=_PUT_BACK
+        )
     return _fingerprint(found)
 
 
@@ -71,8 +78,8 @@ def _fingerprint(found: os.stat_result) -> Fingerprint:
 
 def _gone(path: str, error: OSError) -> SourceGone:
     return SourceGone(
-        f"{path} cannot be read any more: {error.strerror or error}",
-        hint="put the file back as it was, then resume",
+        f"{path} cannot be read any more: {error.strerror or error}; what was accepted is kept",
+        hint=_PUT_BACK,
     )
 
 
@@ -97,6 +104,20 @@ def mime_type_of(filename: str) -> str:
     """The MIME type by the name's extension: the API's own table first, then the system's."""
     known = MIME_TYPES.get(PurePath(filename).suffix.lower())
     return known or mimetypes.guess_type(filename)[0] or "application/octet-stream"
+
+
+async def md5_of(path: str, fingerprint: Fingerprint) -> str | None:
+    """The MD5 of a whole file in lowercase hex; None if it is not the one of the fingerprint."""
+    whole = Span(0, fingerprint.size)
+    reading = Pass(Source(path, whole, fingerprint), [whole], md5=True)
+    reading.start()
+    try:
+        await reading.reach(whole.stop)
+    except (SourceChanged, SourceGone):
+        return None
+    finally:
+        await outlast(reading.close())
+    return reading.md5()
 
 
 class Readers:

@@ -1,35 +1,31 @@
-"""The engine's face: one object that uploads, resumes and cancels, with everything shared."""
+"""The library's face for programs with a loop."""
 
 import asyncio
 import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path, PurePath
+from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from chunkup.api import Api
+from chunkup import dataset
+from chunkup.dataset import Dataset, Result
 from chunkup.endpoint import KeySource, resolve
-from chunkup.errors import (
-    BadOption,
-    ChunkupError,
-    OutcomeUnknown,
-    SourceChanged,
-)
+from chunkup.engine import Engine, Orders
+from chunkup.errors import JournalTrouble
+from chunkup.events import Event
+from chunkup.handles import AsyncRun, Feed
+from chunkup.intake import Content
 from chunkup.journal import Journal, default_path
-from chunkup.ledger import Claim, Emit, Ledger
-from chunkup.link import Workshop
-from chunkup.listener import OnEvent, careful, log, tell_end
-from chunkup.machine import Cancelled, Failed, Phase
-from chunkup.models import PART_SIZE, Account, Fingerprint, Job, Options, Plan, RemoteFile
-from chunkup.pace import Slots
-from chunkup.planner import plan, whole
-from chunkup.retry import Policy
-from chunkup.run import Run, cancel
-from chunkup.source import Readers, inspect, mime_type_of
-from chunkup.text import printable
-from chunkup.worker import SlotPool
+from chunkup.ledger import Emit
+from chunkup.listener import OnEvent, careful
+from chunkup.models import PART_SIZE, Account, Job, JobInfo, Limits, Options, Plan, RemoteFile
+from chunkup.overview import overview
+from chunkup.render import make_renderer
+from chunkup.settings import Changes
+from chunkup.stops import Home
 
 if TYPE_CHECKING:
     import aiohttp
@@ -42,6 +38,10 @@ class AsyncUploader:
     closed by ``async with`` or :meth:`aclose`. Files uploaded at the same time share the
     slots, the retry budget and every pause that the server asks for.
 
+    Leaving ``async with`` waits for what was started; leaving it by an exception stops it.
+    Cancelling a task that awaits an upload is a stop as well: receipts are kept, and the same
+    call goes on.
+
     Args:
         base_url: ``https://host/v1``; default ``OPENAI_BASE_URL``, then OpenAI.
         api_key: The key, or a callable that gives it anew for each request; default
@@ -53,11 +53,14 @@ class AsyncUploader:
         no_key: Send no key.
         journal: The journal's file; default ``CHUNKUP_JOURNAL``, then in the user's state
             folder.
+        limits: What the server takes, in bytes; default what OpenAI documents.
         part_size: Bytes of a part, 1 to the provider's limit (64 MiB at OpenAI).
         md5: Whether to compute the MD5 of the whole and send it with ``complete``.
         options: How hard to try.
         trace_configs: Given to aiohttp, for instrumentation.
         command: What the journal notes as the command of these runs; no secrets.
+        progress: Whether to show progress on standard error, or in a notebook; None shows it for
+            blocking calls alone, and only on a terminal or in a notebook.
 
     Raises:
         Refused: An argument that cannot be, or no key.
@@ -74,13 +77,15 @@ class AsyncUploader:
         allow_http: bool = False,
         no_key: bool = False,
         journal: str | os.PathLike[str] | None = None,
+        limits: Limits | None = None,
         part_size: int = PART_SIZE,
         md5: bool = True,
         options: Options | None = None,
         trace_configs: Sequence["aiohttp.TraceConfig"] = (),
         command: str = "library",
+        progress: bool | None = None,
     ) -> None:
-        self._endpoint = resolve(
+        endpoint = resolve(
             base_url=base_url,
             api_key=api_key,
             organization=organization,
@@ -88,19 +93,24 @@ class AsyncUploader:
             headers=headers,
             allow_http=allow_http,
             no_key=no_key,
+            limits=limits,
         )
-        self._journal_path = Path(journal) if journal is not None else default_path()
-        self._part_size = part_size
-        self._md5 = md5
-        self._options = options or Options()
-        self._trace_configs = trace_configs
-        self._command = command
-        self._opening = asyncio.Lock()
-        self._journal: Journal | None = None
-        self._shop: Workshop | None = None
+        self._engine = Engine(
+            endpoint,
+            Home(Path(journal) if journal is not None else default_path()),
+            part_size=part_size,
+            md5=md5,
+            options=options,
+            trace_configs=trace_configs,
+            command=command,
+        )
+        self._progress = progress
+        self._working: set[AsyncRun | Feed[Any]] = set()
+        self._siblings: list[AsyncUploader] = []
+        self._of: AsyncUploader | None = None
 
     async def __aenter__(self) -> Self:
-        await self.journal()
+        await self._engine.journal()
         return self
 
     async def __aexit__(
@@ -109,30 +119,70 @@ class AsyncUploader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is None:
+            try:
+                # A listener may start one when another is over.
+                while working := self._all_working():
+                    await asyncio.wait([asyncio.ensure_future(one.wait()) for one in working])
+            except asyncio.CancelledError:
+                await self.aclose()
+                raise
         await self.aclose()
 
-    async def aclose(self) -> None:
-        """Close connections, journal and threads. Runs under way have to be over."""
-        shop, self._shop = self._shop, None
-        journal, self._journal = self._journal, None
-        if shop is not None:
-            await shop.api.close()
-            shop.readers.close()
-        if journal is not None:
-            await journal.close()
+    async def aclose(self, grace: float = 10.0) -> None:
+        """Stop what runs, keep its receipts, close connections, journal and threads.
 
-    async def journal(self) -> Journal:
-        """The journal, opened now if it was not."""
-        async with self._opening:
-            if self._journal is None:
-                self._journal = await Journal.open(self._journal_path)
-        return self._journal
+        Who waits for what is stopped gets :class:`chunkup.Stopped`. Waits up to ``grace`` seconds
+        for runs to come to rest; a commit under way is always waited for.
+        """
+        working = self._all_working()
+        for one in working:
+            one.stop()
+        if working:
+            await asyncio.wait([one.task for one in working], timeout=grace)
+        if self._of is None:
+            await self._engine.aclose()
 
-    async def account(self) -> Account:
-        """The account that this uploader works for, as the journal knows it."""
-        return self._endpoint.account((await self.journal()).salt)
+    def _all_working(self) -> list[AsyncRun | Feed[Any]]:
+        """What is under way here, and in what :meth:`with_options` made."""
+        theirs = [one for sibling in self._siblings for one in sibling._all_working()]  # noqa: SLF001  (its own class)
+        return [*self._working, *theirs]
 
-    # --- the work ---------------------------------------------------------------------------
+    def with_options(self, **changes: Unpack[Changes]) -> "AsyncUploader":
+        """An uploader of the same destination and journal that sends otherwise.
+
+        It has connections and slots of its own. Closing it stops what it does; its connections
+        are closed together with this one's.
+
+        Args:
+            **changes: ``part_size``, ``md5``, and every attribute of
+                :class:`chunkup.Options`.
+        """
+        values: dict[str, Any] = dict(changes)
+        part_size = values.pop("part_size", self._engine.part_size)
+        md5 = values.pop("md5", self._engine.md5)
+        made = object.__new__(type(self))
+        made._engine = self._engine.sibling(
+            options=replace(self._engine.options, **values), part_size=part_size, md5=md5
+        )
+        made._progress, made._of = self._progress, self
+        made._working, made._siblings = set(), []
+        self._siblings.append(made)
+        return made
+
+    def _watched(
+        self,
+        path: str,
+        work: Callable[[OnEvent], Coroutine[Any, Any, RemoteFile]],
+        on_event: OnEvent | None,
+    ) -> AsyncRun:
+        """What one file is about, in a task of its own, so that closing can stop it."""
+        run = AsyncRun(path, work, on_event)
+        self._working.add(run)
+        run.when_over(partial(self._working.discard, run))
+        return run
+
+    # --- one file ---------------------------------------------------------------------------
 
     async def upload(  # noqa: PLR0913  (the content's own properties)
         self,
@@ -143,7 +193,6 @@ class AsyncUploader:
         mime_type: str | None = None,
         expires_after: int | None = None,
         fresh: bool = False,
-        set_id: str | None = None,
         on_event: OnEvent | None = None,
     ) -> RemoteFile:
         """Upload a file, or go on with its unfinished upload.
@@ -156,7 +205,6 @@ class AsyncUploader:
             mime_type: Default by the name's extension.
             expires_after: Seconds after creation at which the File vanishes, 3600 to 2592000.
             fresh: End an unfinished upload of this file and start over.
-            set_id: Jobs of one command share it.
             on_event: Called with every event; never awaited. One that raises is not called
                 again.
 
@@ -167,29 +215,217 @@ class AsyncUploader:
             OutcomeUnknown: The File may exist; look before you upload it again.
             Stopped: Not now; the same call goes on later.
         """
-        wanted, _ = self.plan(
+        return await self.start(
             path,
             purpose=purpose,
             filename=filename,
             mime_type=mime_type,
             expires_after=expires_after,
+            fresh=fresh,
+            on_event=on_event,
         )
-        journal = await self.journal()
-        wanted = replace(wanted, account=await self.account(), set_id=set_id or os.urandom(8).hex())
-        job, continued = await journal.adopt(wanted)
-        if continued and (fresh or await self._outdated(job, wanted.fingerprint)):
-            await self._drop(job, fresh=fresh)
-            job, continued = await journal.adopt(wanted, fresh=True)
-        emit = careful(on_event)
+
+    def start(  # noqa: PLR0913  (as upload)
+        self,
+        path: str | os.PathLike[str],
+        *,
+        purpose: str,
+        filename: str | None = None,
+        mime_type: str | None = None,
+        expires_after: int | None = None,
+        fresh: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> AsyncRun:
+        """Begin what :meth:`upload` does and return at once; needs a running loop."""
+
+        async def work(on_event: OnEvent) -> RemoteFile:
+            content = Content(purpose, filename, mime_type, expires_after)
+            wanted, _ = self._engine.describe(path, content)
+            (adopted,) = await self._engine.adopt([wanted], fresh=fresh)
+            with self._shown(on_event) as emit:
+                job, file = await self._engine.upload(adopted, wanted.fingerprint, emit)
+            await (await self._engine.journal()).mark_printed([job.id])
+            return file
+
+        return self._watched(os.fspath(path), work, on_event)
+
+    async def resume(
+        self,
+        job_id: str,
+        *,
+        source: str | os.PathLike[str] | None = None,
+        takeover: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> RemoteFile:
+        """Go on with a job by its id or any unique beginning of it.
+
+        A completed job gives its File again.
+
+        Args:
+            job_id: The job.
+            source: Where its file is now, if it moved; its content is proven.
+            takeover: Take the job from a process that does not let go of it.
+            on_event: As in :meth:`upload`.
+
+        Raises:
+            NoSuchJob: None fits, or several do.
+            ChunkupError: As :meth:`upload`; a changed source is never sent here.
+        """
+        return await self._ordered(job_id, Orders(source=source, takeover=takeover), on_event)
+
+    async def settle(
+        self,
+        job_id: str,
+        *,
+        accept: str | None = None,
+        again: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> RemoteFile:
+        """Decide about a job whose outcome is unknown; without a decision only look again.
+
+        Args:
+            job_id: The job, by its id or any unique beginning of it.
+            accept: The id of the File that it became; taken after size, name and purpose were
+                compared.
+            again: Send it once more, knowing that a second File may appear.
+            on_event: As in :meth:`upload`.
+
+        Raises:
+            BadOption: The job is not in doubt, or the File cannot be the one.
+            OutcomeUnknown: Still; ``candidates`` has the Files that fit.
+        """
+        return await self._ordered(job_id, Orders(accept=accept, again=again), on_event)
+
+    def _ordered(self, job_id: str, orders: Orders, on_event: OnEvent | None) -> AsyncRun:
+        async def work(on_event: OnEvent) -> RemoteFile:
+            journal = await self._engine.journal()
+            job = await journal.job(job_id)
+            with self._shown(on_event) as emit:
+                file = await self._engine.carry_out(job, emit, orders=orders)
+            await journal.mark_printed([job.id])
+            return file
+
+        return self._watched(job_id, work, on_event)
+
+    # --- many files -------------------------------------------------------------------------
+
+    async def upload_all(  # noqa: PLR0913  (as upload)
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        *,
+        purpose: str,
+        mime_type: str | None = None,
+        expires_after: int | None = None,
+        fresh: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> AsyncGenerator[Result]:
+        """Upload many files, eight at a time; a result for each, in the order of ``paths``.
+
+        They are one set: if it is interrupted, the same call sends what is missing and gives
+        what was finished again. One that fails stops no other: its result has the error.
+
+        Raises:
+            Refused: One of them cannot be uploaded; nothing was sent.
+        """
+        content = Content(purpose, None, mime_type, expires_after)
+        names = [os.fspath(path) for path in paths]
+        many = await dataset.asked_for(self._engine, names, content, fresh=fresh)
+        async with aclosing(self._in_order(many, on_event)) as results:
+            async for result in results:
+                yield result
+
+    async def resume_all(
+        self, *, any_age: bool = False, on_event: OnEvent | None = None
+    ) -> AsyncGenerator[Result]:
+        """Go on with everything of this destination and account that stopped.
+
+        Gives the results of every set that something is left of, whole. Without ``any_age``
+        only those that were active in the last seven days.
+        """
+        selection = await dataset.unfinished(self._engine, any_age=any_age)
+        async with aclosing(self._in_order(selection.dataset, on_event)) as results:
+            async for result in results:
+                yield result
+
+    async def _in_order(self, many: Dataset, on_event: OnEvent | None) -> AsyncGenerator[Result]:
+        """Results in the members' order, each as soon as those before it are there."""
+        journal = await self._engine.journal()
+        found: dict[int, Result] = {}
+        given = 0
+        # It stops with the uploader, also if the caller has left its loop and holds on to this.
+        feed = Feed(self._told(many, on_event))
+        self._working.add(feed)
+        feed.when_over(partial(self._working.discard, feed))
         try:
-            return await self._run(job, emit, continued=continued)
-        except SourceChanged as error:
-            if not error.between_runs:
-                raise
-            log.warning("%s; uploading the new content", error)
-            await self._drop(job, fresh=False)
-            job, _ = await journal.adopt(wanted, fresh=True)
-            return await self._run(job, emit, continued=False)
+            async for place, result in feed:
+                found[place] = result
+                while given in found:
+                    following = found.pop(given)
+                    given += 1
+                    yield following
+                    # The caller has it now, and asks for more. To give one twice does no harm.
+                    if following.file is not None:
+                        with suppress(JournalTrouble):
+                            await journal.mark_printed([following.job_id])
+        finally:
+            feed.stop()
+            await feed.wait()
+
+    async def _told(
+        self, many: Dataset, on_event: OnEvent | None
+    ) -> AsyncGenerator[tuple[int, Result]]:
+        with self._shown(on_event, many) as emit:
+            async with aclosing(many.results(emit)) as results:
+                async for placed in results:
+                    yield placed
+
+    @contextmanager
+    def _shown(self, on_event: OnEvent | None, many: Dataset | None = None) -> Iterator[Emit]:
+        """A listener that cannot break the upload, together with a bar where one is wanted."""
+        tell = careful(on_event)
+        if not self._progress:
+            yield tell
+            return
+        renderer = make_renderer("auto")
+        if many is not None:
+            renderer.begin(*many.extent)
+
+        def show(event: Event) -> None:
+            renderer.show(event)
+            tell(event)
+
+        try:
+            yield show
+        finally:
+            renderer.close()
+
+    # --- jobs -------------------------------------------------------------------------------
+
+    async def jobs(self) -> list[JobInfo]:
+        """Every job that the journal holds, oldest first."""
+        journal = await self._engine.journal()
+        return [overview(journal, line) for line in await journal.lines()]
+
+    async def stop(self, job_id: str) -> bool:
+        """Stop a job, in whatever process of this machine it runs; False if it runs in none.
+
+        Its receipts are kept. Returns once it has stopped.
+
+        Raises:
+            NoSuchJob: None fits, or several do.
+            Busy: It runs on another machine, or does not let go of it within ten seconds.
+        """
+        return await self._engine.stop(await (await self._engine.journal()).job(job_id))
+
+    async def cancel(self, job_id: str) -> RemoteFile | None:
+        """End a job, here and on the server; its File if that turns out to exist already.
+
+        Raises:
+            NoSuchJob: None fits, or several do.
+            Busy: A process is running it.
+            ChunkupError: The server could not be asked; the job is as it was.
+        """
+        return await self._engine.cancel(await (await self._engine.journal()).job(job_id))
 
     def plan(
         self,
@@ -205,132 +441,12 @@ class AsyncUploader:
         Raises:
             Refused: It cannot be uploaded.
         """
-        real, found = inspect(path)
-        span = whole(found.size, os.fspath(path))
-        limits = self._endpoint.provider.limits
-        if not purpose or not purpose.isprintable() or len(purpose) > 64:
-            raise BadOption(f"{purpose!r} is not a purpose", hint="say --purpose user_data")
-        if expires_after is not None and not 3600 <= expires_after <= 2_592_000:
-            raise BadOption(
-                f"a File can expire after 3600 to 2592000 seconds, not {expires_after}",
-                hint="give between 1h and 30d",
-            )
-        name = filename or PurePath(path).name
-        if any("\ud800" <= char <= "\udfff" for char in name):
-            raise BadOption(
-                f"the name of {printable(os.fspath(path))} is no valid text",
-                hint="give the File another name with --filename NAME",
-            )
-        job = Job(
-            id="",
-            set_id="",
-            account=Account(self._endpoint.base_url),
-            path=real,
-            span=span,
-            fingerprint=found,
-            purpose=purpose,
-            filename=name,
-            mime_type=mime_type or mime_type_of(name),
-            created_at=time.time(),
-            expires_after=expires_after,
-            part_size=self._part_size,
-            md5=self._md5,
-        )
-        return job, plan(span, part_size=self._part_size, purpose=purpose, limits=limits)
+        return self._engine.describe(path, Content(purpose, filename, mime_type, expires_after))
 
-    async def resume(self, job_id: str, *, on_event: OnEvent | None = None) -> RemoteFile:
-        """Go on with a job by its id or any unique beginning of it.
+    async def journal(self) -> Journal:
+        """The journal, opened now if it was not."""
+        return await self._engine.journal()
 
-        A completed job gives its File again.
-
-        Raises:
-            NoSuchJob: None fits, or several do.
-            ChunkupError: As :meth:`upload`; a changed source is never sent here.
-        """
-        job = await (await self.journal()).job(job_id)
-        return await self._run(job, careful(on_event), continued=True)
-
-    async def cancel(self, job_id: str) -> RemoteFile | None:
-        """End a job, here and on the server; its File if that turns out to exist already.
-
-        Raises:
-            NoSuchJob: None fits, or several do.
-            Busy: A process is running it.
-            ChunkupError: The server could not be asked; the job is as it was.
-        """
-        journal = await self.journal()
-        job = await journal.job(job_id)
-        async with Claim(journal, job, self._command):
-            return await cancel(Ledger(job, journal, careful(None)), self._workshop())
-
-    # --- inside -----------------------------------------------------------------------------
-
-    async def _run(self, job: Job, emit: Emit, *, continued: bool) -> RemoteFile:
-        journal = await self.journal()
-        same = job.account == await self.account()
-        if job.account.base_url != self._endpoint.base_url:
-            raise BadOption(
-                f"job {job.id} goes to {job.account.base_url}, not to {self._endpoint.base_url}",
-                hint=f"chunkup resume {job.id} --base-url {job.account.base_url}",
-                job_id=job.id,
-            )
-        async with Claim(journal, job, self._command):
-            run = Run(
-                Ledger(job, journal, emit),
-                self._workshop(),
-                continued=continued,
-                same_account=same,
-            )
-            log.info("%s: %s", job.id, "resuming" if continued else "starting")
-            try:
-                return await run.execute()
-            except ChunkupError as error:
-                tell_end(job, error, emit)
-                raise
-
-    async def _outdated(self, job: Job, found: Fingerprint) -> bool:
-        """Whether a job in doubt may be about other content than the file has now.
-
-        The content of such a job is never compared again, so its size and time decide: its
-        File must not be taken for the new content's. All other jobs are settled by proof.
-        """
-        line = await (await self.journal()).line(job.id)
-        moved = (found.size, found.mtime_ns) != (job.fingerprint.size, job.fingerprint.mtime_ns)
-        return line.phase is Phase.ASKED and moved
-
-    async def _drop(self, job: Job, *, fresh: bool) -> None:
-        """End a job that is not to be gone on with; the server hears of it if it can."""
-        journal = await self.journal()
-        async with Claim(journal, job, self._command):
-            ledger = Ledger(job, journal, careful(None))
-            try:
-                await cancel(ledger, self._workshop())
-            except OutcomeUnknown:
-                raise
-            except ChunkupError:
-                # The Upload dies by itself; the new content does not wait for that.
-                await ledger.load()
-                if ledger.state.phase in {Phase.NEW, Phase.SENDING}:
-                    why = Cancelled() if fresh else Failed("source-changed", "the source changed")
-                    await ledger.record(why)
-                else:
-                    raise
-
-    def _workshop(self) -> Workshop:
-        if self._shop is None:
-            options = self._options
-            api = Api(
-                self._endpoint,
-                stall_timeout=options.stall_timeout,
-                complete_timeout=options.complete_timeout,
-                trace_configs=self._trace_configs,
-            )
-            api.open()
-            self._shop = Workshop(
-                api=api,
-                readers=Readers(),
-                policy=Policy(options.retries, options.offline_wait),
-                slots=SlotPool(Slots(options.workers)),
-                options=options,
-            )
-        return self._shop
+    async def account(self) -> Account:
+        """The account that this uploader works for, as the journal knows it."""
+        return await self._engine.account()

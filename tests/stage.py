@@ -16,6 +16,7 @@ from chunkup.finalizer import Finalizer
 from chunkup.machine import CompleteAsked
 from chunkup.models import Job, Upload
 from chunkup.retry import Policy
+from chunkup.search import Search
 
 _Result = TypeVar("_Result")
 
@@ -40,16 +41,10 @@ class Stage:
     scripts: dict[str, list[Turn]] = field(default_factory=dict)
 
     def finalizer(self, **changes: Any) -> Finalizer:
-        made = Finalizer(
-            api=self.api,
-            job=self.job,
-            upload=self.upload,
-            answer_lost=False,
-            claimed=self._claimed,
-            reach=self.reach,
-            looks=(0.0,),
-            patience=0.0,
-        )
+        search = Search(self.api, self.job, self.upload, self._claimed, self.reach)
+        for name in search.__dataclass_fields__.keys() & changes:
+            search = replace(search, **{name: changes.pop(name)})
+        made = Finalizer(search=search, answer_lost=False, looks=(0.0,), patience=0.0)
         return replace(made, **changes)
 
     async def _claimed(self) -> frozenset[str]:

@@ -14,6 +14,7 @@ from chunkup.machine import (
     Completed,
     CompleteRefused,
     Created,
+    Doubted,
     Fact,
     Failed,
     GenerationEnded,
@@ -29,6 +30,7 @@ FACTS: tuple[type[Fact], ...] = (
     GenerationEnded,
     CompleteAsked,
     CompleteRefused,
+    Doubted,
     Completed,
     Failed,
     Cancelled,
@@ -93,6 +95,8 @@ def fitting(state: State, kind: type[Fact]) -> st.SearchStrategy[Fact]:
         return st.builds(CompleteAsked, st.just(upload), st.just(state.part_ids), proof, times)
     if kind is CompleteRefused:
         return st.builds(CompleteRefused, st.just(upload), words)
+    if kind is Doubted:
+        return st.just(Doubted(upload))
     if kind is Completed:
         return st.builds(Completed, remote_files(state.span.size), st.booleans())
     if kind is Failed:
@@ -116,6 +120,8 @@ def feasible(state: State) -> list[type[Fact]]:
         kinds.remove(Accepted)
     if state.missing and CompleteAsked in kinds:
         kinds.remove(CompleteAsked)
+    if state.doubted and CompleteRefused in kinds:
+        kinds.remove(CompleteRefused)
     return kinds
 
 

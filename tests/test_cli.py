@@ -4,19 +4,28 @@ import asyncio
 import os
 import re
 import signal
+import sqlite3
 import sys
+import time
+import zlib
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
-from house import KEY, Handler, House, call_of, make_source
+from house import HASTY, KEY, Handler, House, call_of, drop, make_source
 
-from chunkup.journal import Journal
+from chunkup import AsyncUploader
+from chunkup.errors import OutcomeUnknown
+from chunkup.journal import JobLine, Journal
 from chunkup.machine import Phase
 
 SIZE, PART = 20_500, "1000"
+AS_USED = ("-p", "user_data", "--part-size", PART)
+PIPE = asyncio.subprocess.PIPE
 
 
 @dataclass
@@ -35,14 +44,28 @@ class Shell:
     environ: dict[str, str]
     started: list[asyncio.subprocess.Process] = field(default_factory=list)
 
+    @property
+    def journal(self) -> Path:
+        return Path(self.environ["CHUNKUP_JOURNAL"])
+
     async def start(self, *arguments: str, **more: str) -> asyncio.subprocess.Process:
+        return await self.start_into(PIPE, *arguments, **more)
+
+    async def start_into(
+        self, stdout: int, *arguments: str, **more: str
+    ) -> asyncio.subprocess.Process:
+        return await self._started([sys.executable, "-m", "chunkup", *arguments], more, stdout)
+
+    async def _started(
+        self, words: list[str], more: dict[str, str], stdout: int = PIPE
+    ) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "chunkup", *arguments),
+            *words,
             cwd=self.folder,
             env={**self.environ, **more},
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=stdout,
+            stderr=PIPE,
         )
         self.started.append(process)
         return process
@@ -54,12 +77,88 @@ class Shell:
     async def end(self, process: asyncio.subprocess.Process) -> Result:
         out, err = await process.communicate()
         assert process.returncode is not None
-        text = Result(process.returncode, out.decode(), err.decode())
+        text = Result(process.returncode, (out or b"").decode(), err.decode())
         assert "Traceback" not in text.err, text.err
+        assert "Exception" not in text.err, text.err
         return text
 
+    async def paste(self, script: str, **more: str) -> Result:
+        """Run a line of shell in which ``chunkup`` is the command."""
+        script = 'chunkup() { "$PYTHON" -m chunkup "$@"; }\n' + script
+        words = ["bash", "-c", script]
+        return await self.end(await self._started(words, {"PYTHON": sys.executable, **more}))
+
     async def upload(self, *arguments: str, **more: str) -> Result:
-        return await self.run("upload", *arguments, "-p", "user_data", "--part-size", PART, **more)
+        return await self.run("upload", *arguments, *AS_USED, **more)
+
+    def make(self, *names: str, size: int = 3000) -> None:
+        """Write sources of these names, no two alike."""
+        for name in names:
+            make_source(self.folder / name, size, seed=zlib.crc32(name.encode()))
+
+    def uploader(self, **more: Any) -> AsyncUploader:
+        """An uploader in this process, of the same journal and account as the commands'."""
+        values = {"base_url": self.house.url, "api_key": KEY, "options": HASTY, **more}
+        return AsyncUploader(journal=self.journal, part_size=int(PART), **values)
+
+    async def half_sent(
+        self, name: str = "a.bin", parts: int = 5, *, purpose: str = "user_data", **more: Any
+    ) -> str:
+        """Let a run stop after so many parts; the job."""
+        self.house.calls.clear()
+        held, go = hold_parts_after(self.house, parts)
+        async with self.uploader(**more) as uploader:
+            run = uploader.start(self.folder / name, purpose=purpose)
+            await held.wait()
+            job_id = await run.ready()
+            assert job_id is not None
+            while not any(
+                info.id == job_id and info.parts == parts for info in await uploader.jobs()
+            ):
+                continue
+            run.stop()
+            await run.wait()
+        go.set()
+        await self.house.idle()
+        self.forget()
+        return job_id
+
+    async def in_doubt(self, name: str = "a.bin") -> str:
+        """Let a run end in doubt: the File was made, and nothing tells so; the job."""
+        self.house.intercept = hide_files
+        async with self.uploader() as uploader:
+            with pytest.raises(OutcomeUnknown) as caught:
+                await uploader.upload(self.folder / name, purpose="user_data")
+        assert caught.value.job_id is not None
+        self.forget()
+        return caught.value.job_id
+
+    def forget(self) -> None:
+        """Let the server answer, and count from here."""
+        self.house.intercept = None
+        self.house.calls.clear()
+        self.house.arrivals.clear()
+
+    async def jobs(self) -> dict[str, JobLine]:
+        """The journal's jobs by their ids, oldest first."""
+        book = await Journal.open(self.journal)
+        try:
+            return {line.job.id: line for line in await book.lines()}
+        finally:
+            await book.close()
+
+    async def runs_of(self, job_id: str) -> int:
+        """How often the job was run."""
+        book = await Journal.open(self.journal)
+        try:
+            return len(await book.runs(job_id))
+        finally:
+            await book.close()
+
+    def change(self, sql: str, *values: object) -> None:
+        """Change the journal as time would have."""
+        with closing(sqlite3.connect(self.journal)) as db, db:
+            db.execute(sql, values)
 
 
 @pytest.fixture
@@ -97,6 +196,42 @@ def hold_parts_after(house: House, parts: int) -> tuple[asyncio.Event, asyncio.E
 
     house.intercept = intercept
     return held, go
+
+
+async def hide_files(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let ``complete`` be done and not answered, and let no File be listed."""
+    match call_of(request):
+        case "complete":
+            await handler(request)
+            return drop(request)
+        case "list":
+            return web.json_response({"object": "list", "data": [], "has_more": False})
+        case _:
+            return await handler(request)
+
+
+def list_of(*ids: str, filename: str = "a.bin", size: int = SIZE) -> web.Response:
+    """A list of Files of one name, made just now."""
+    files = [
+        {
+            "id": file_id,
+            "object": "file",
+            "bytes": size,
+            "created_at": int(time.time()) + 1,
+            "filename": filename,
+            "purpose": "user_data",
+            "status": "processed",
+        }
+        for file_id in ids
+    ]
+    return web.json_response({"object": "list", "data": files, "has_more": False})
+
+
+def hint_of(said: str) -> str:
+    """The command that an error advises."""
+    hints = re.findall(r"\n\nhint: (chunkup .*)$", said, re.MULTILINE)
+    assert len(hints) == 1, said
+    return str(hints[0])
 
 
 # --- results ----------------------------------------------------------------------------------
@@ -246,7 +381,7 @@ async def test_killed_and_resumed_sends_only_what_has_no_receipt(shell: Shell) -
     resumed = await shell.run("resume")
     assert resumed.code == 0, resumed.err
     file_id, _, path = resumed.out.strip().partition("\t")
-    assert path == str(shell.folder / "a.bin")
+    assert path == "a.bin"
     assert shell.house.content(file_id) == (shell.folder / "a.bin").read_bytes()
     assert shell.house.whole_bytes == SIZE - done
     assert re.search(r"continuing \w{6}: 5 of 21 parts, 5 of 20.5 kB", resumed.err)

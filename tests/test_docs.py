@@ -94,13 +94,14 @@ def test_the_python_example_compiles_and_uses_what_exists() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id == "chunkup"
     }
-    assert used == {"upload", "AsyncUploader"}
+    assert used == {"upload", "AsyncUploader", "Uploader"}
     assert used <= set(chunkup.__all__)
 
 
 async def test_the_python_example_runs(shell: Shell) -> None:
     (example,) = fenced("python")
-    for name in ("train.jsonl", "big.jsonl"):
+    names = {"train.jsonl", "a.jsonl", "b.jsonl", "big.jsonl", "more.jsonl"}
+    for name in names:
         make_source(shell.folder / name, 5000)
     (shell.folder / "example.py").write_text(
         "import ast, asyncio\n"
@@ -117,7 +118,7 @@ async def test_the_python_example_runs(shell: Shell) -> None:
     shell.started.append(process)
     done = await shell.end(process)
     assert done.code == 0, done.err
-    assert {row.filename for row in shell.house.files} == {"train.jsonl", "big.jsonl"}
+    assert {row.filename for row in shell.house.files} == names
     assert "JobStarted" in done.out
 
 

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire import everything
 
-from chunkup.endpoint import Endpoint, resolve
+from chunkup.endpoint import Endpoint, address, merged, resolve, surroundings
 from chunkup.errors import BadOption, ChunkupError, NoKey, PlainHttp, Refused
+from chunkup.models import Limits
+from chunkup.provider import OPENAI
 
 CANARY = "sk-canary-7f3a9c"
 ENVIRON = {
@@ -168,6 +170,92 @@ def test_an_account_names_extra_headers_and_not_their_values() -> None:
     assert CANARY not in repr(account)
 
 
+# --- headers --------------------------------------------------------------------------------
+
+
+def test_a_header_is_sent_once_however_it_is_capitalised() -> None:
+    endpoint = resolve(
+        api_key=CANARY,
+        organization="org-said",
+        headers={"x-one": "argument", "OpenAI-organization": "org-header"},
+        environ=ENVIRON,
+    )
+    headers = endpoint.headers()
+    assert headers == {
+        "x-one": "argument",
+        "X-Two": "environment : kept",
+        "OpenAI-Organization": "org-said",
+        "Authorization": f"Bearer {CANARY}",
+        "OpenAI-Project": "proj_environment",
+    }
+
+
+@given(st.lists(st.dictionaries(st.text("aAbB-", max_size=3), st.text(max_size=3), max_size=4)))
+def test_of_headers_with_one_name_the_last_is_taken(mappings: list[dict[str, str]]) -> None:
+    found = merged(*mappings)
+    low = {name.lower(): value for mapping in mappings for name, value in mapping.items()}
+    assert {name.lower(): value for name, value in found.items()} == low
+    assert len(found) == len(low)
+
+
+def test_the_key_has_a_header_of_its_own_and_the_refusal_says_where_it_goes() -> None:
+    with pytest.raises(BadOption, match="Authorization") as caught:
+        resolve(no_key=True, headers={"authorization": f"Basic {CANARY}"}, environ={})
+    assert "OPENAI_API_KEY" in str(caught.value.hint)
+
+
+# --- limits, and whose variables they are ---------------------------------------------------
+
+
+def test_limits_are_openais_unless_said_otherwise() -> None:
+    assert resolve(api_key="k", environ={}).provider is OPENAI
+    limits = Limits(part=5, upload=50)
+    found = resolve(api_key="k", limits=limits, environ={}).provider
+    assert found.limits == limits
+    assert found.base_url == OPENAI.base_url
+
+
+def test_without_an_environment_it_is_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    assert resolve().headers() == resolve(environ=ENVIRON).headers()
+    assert resolve(base_url="https://h.example", api_key="k", environ={}).headers() == {
+        "Authorization": "Bearer k"
+    }
+
+
+def test_an_address_has_one_form() -> None:
+    assert address(" HTTPS://H.Example/V1/ ") == "https://h.example/V1"
+    with pytest.raises(BadOption):
+        address("gateway.example/v1")
+
+
+@pytest.mark.parametrize(
+    ("ambient", "profile", "whose"),
+    [
+        ("https://h.example/v1", "https://h.example/v1", "shared"),
+        ("https://h.example/v1", "https://H.example:443/other/", "shared"),
+        ("https://h.example/v1", "https://h.example:444/v1", "nobody"),
+        ("https://h.example/v1", "http://h.example/v1", "nobody"),
+        ("https://h.example:80/v1", "http://h.example/v1", "nobody"),
+        ("https://h.example/v1", "https://h.example.evil/v1", "nobody"),
+        ("https://h.example/v1", "https://api.openai.com/v1", "nobody"),
+        ("", "https://api.openai.com/v1", "shared"),
+        (None, "https://api.openai.com/v1", "shared"),
+        (None, "https://gateway.example/v1", "nobody"),
+        ("no address", "https://h.example/v1", "nobody"),
+        ("no address", "https://api.openai.com/v1", "nobody"),
+    ],
+)
+def test_the_environments_secrets_are_for_one_origin(
+    ambient: str | None, profile: str, whose: str
+) -> None:
+    environ = {"OPENAI_API_KEY": CANARY}
+    if ambient is not None:
+        environ["OPENAI_BASE_URL"] = ambient
+    assert surroundings(profile, environ) == (environ if whose == "shared" else {})
+
+
 # --- plain http -----------------------------------------------------------------------------
 
 FOREIGN = [
@@ -270,6 +358,12 @@ def test_credentials_in_a_url_are_refused_and_never_shown(url: str) -> None:
         ("Host", CANARY),
         ("Content-Length", "5"),
         ("content-type", "text/plain"),
+        ("Transfer-Encoding", CANARY),
+        ("Connection", "close"),
+        ("Content-Encoding", "gzip"),
+        ("X-A:", CANARY),
+        ("X(A)", CANARY),
+        ("X-A", ""),
         ("X-A", f"{CANARY}\r\nX-B: c"),
         ("X-A", f"{CANARY}é"),
         ("X-A\r\nX-B", CANARY),

@@ -23,6 +23,13 @@ KINDS = [
 ]
 
 
+def test_the_list_of_all_is_complete_and_the_summary_is_about_no_job() -> None:
+    assert set(events.EVENTS) == {*KINDS, events.Summary}
+    assert len(set(events.EVENTS)) == len(events.EVENTS)
+    assert not issubclass(events.Summary, Event)
+    assert {snake(kind.__name__) for kind in events.EVENTS} - PROMISED <= OF_THE_COMMAND
+
+
 def snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 

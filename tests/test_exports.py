@@ -8,17 +8,23 @@ import pytest
 import chunkup
 
 PUBLIC = [
+    "AsyncRun",
     "AsyncUploader",
     "Busy",
     "ChunkupError",
     "Failed",
     "Interrupted",
+    "JobInfo",
+    "Limits",
     "Options",
     "OutcomeUnknown",
     "Refused",
     "RemoteFile",
+    "Result",
+    "Run",
     "SourceChanged",
     "Stopped",
+    "Uploader",
     "resume",
     "upload",
 ]

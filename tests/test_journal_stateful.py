@@ -23,6 +23,7 @@ from chunkup.machine import (
     Completed,
     CompleteRefused,
     Created,
+    Doubted,
     Fact,
     Failed,
     GenerationEnded,
@@ -46,6 +47,7 @@ class Plain:
     generation: int = 0
     parts: dict[int, tuple[int, str]] = field(default_factory=dict)
     lost: bool = False
+    doubted: bool = False
     expires_at: int | None = None
     file_id: str | None = None
     holder: Journal | None = None
@@ -62,11 +64,14 @@ class Plain:
                 self.lost = True
             case GenerationEnded():
                 self.phase, self.parts, self.lost = Phase.NEW, {}, False
+                self.doubted = False
                 self.expires_at = None
             case CompleteAsked():
                 self.phase = Phase.ASKED
             case CompleteRefused():
                 self.phase = Phase.SENDING
+            case Doubted():
+                self.doubted = True
             case Completed(file):
                 self.phase, self.file_id = Phase.COMPLETED, file.id
             case Failed():
@@ -191,6 +196,7 @@ class JournalAndModel(RuleBasedStateMachine):
                 assert line.file_id == (state.file.id if state.file else None) == plain.file_id
                 assert state.part_ids == tuple(part for _, (_, part) in sorted(plain.parts.items()))
                 assert state.answer_lost is plain.lost
+                assert state.doubted is plain.doubted
                 assert journal.holder_lives(line) is (plain.holder is not None)
 
 

@@ -24,6 +24,7 @@ from chunkup.machine import (
     CompleteRefused,
     Create,
     Created,
+    Doubted,
     End,
     Fact,
     Failed,
@@ -40,7 +41,14 @@ from chunkup.machine import (
 )
 from chunkup.models import Receipt, RemoteFile, Span, Upload
 
-ABOUT_AN_UPLOAD = (Accepted, AnswerLost, GenerationEnded, CompleteAsked, CompleteRefused)
+ABOUT_AN_UPLOAD = (
+    Accepted,
+    AnswerLost,
+    GenerationEnded,
+    CompleteAsked,
+    CompleteRefused,
+    Doubted,
+)
 
 SPAN = Span(0, 2)
 UPLOAD = Upload("upload_1", 0, 100)
@@ -85,6 +93,7 @@ def test_the_table_is_this_one() -> None:
         },
         "asked": {
             "CompleteRefused": "sending",
+            "Doubted": "asked",
             "GenerationEnded": "new",
             "Completed": "completed",
             **ends,
@@ -132,7 +141,8 @@ def test_any_state_takes_a_fact_by_the_table_or_stays_as_it_was(
     except IllegalFact:
         full = not life.state.missing
         impossible = (kind is Accepted and full) or (kind is CompleteAsked and not full)
-        assert kind not in TABLE[life.state.phase] or impossible
+        told = kind is CompleteRefused and life.state.doubted
+        assert kind not in TABLE[life.state.phase] or impossible or told
     else:
         assert after.phase is TABLE[life.state.phase][kind]
     assert life.state == before
@@ -155,6 +165,7 @@ def test_facts_about_another_upload_are_refused(
         (WHOLE, ASKED),
         (REACHED[Phase.ASKED], CompleteRefused("upload_1", "503")),
         (REACHED[Phase.ASKED], GenerationEnded("upload_1", "gone")),
+        (REACHED[Phase.ASKED], Doubted("upload_1")),
     ],
 )
 def test_a_fact_that_fits_in_all_but_its_upload_is_refused(
@@ -312,3 +323,14 @@ def test_the_drawing_names_every_fact_and_every_open_phase_of_the_table() -> Non
     assert {kind.__name__ for kind in FACTS} <= named
     ended_in_words = {Phase.FAILED, Phase.CANCELLED}
     assert {phase.name for phase in Phase if phase not in ended_in_words} <= named
+
+
+def test_after_a_person_was_told_of_a_doubt_it_only_looks() -> None:
+    asked = fold(SPAN, REACHED[Phase.ASKED])
+    assert next_action(asked, 0) == Settle(ASKED)
+    told = apply(asked, Doubted("upload_1"))
+    assert next_action(told, 0) == Settle(ASKED, look_only=True)
+    refuses(told, CompleteRefused("upload_1", "503"))
+    sent_again = apply(told, GenerationEnded("upload_1", "given up"))
+    assert next_action(sent_again, 0) == Create()
+    assert not sent_again.doubted

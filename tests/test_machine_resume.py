@@ -18,6 +18,7 @@ from chunkup.machine import (
     CompleteRefused,
     Create,
     Created,
+    Doubted,
     End,
     Fact,
     Finish,
@@ -75,8 +76,8 @@ class World:
                 case Ask(upload_id, part_ids, proof):
                     md5 = proof.md5 if proof else "5d41"
                     self._add(CompleteAsked(upload_id, part_ids, md5, self.now))
-                case Settle(ask):
-                    self._settle(ask.upload_id)
+                case Settle(ask, look_only):
+                    self._settle(ask.upload_id, look_only=look_only)
                 case End(upload_id, reason):
                     self._add(GenerationEnded(upload_id, reason))
                 case Finish(file):
@@ -104,13 +105,17 @@ class World:
                 case Luck.REFUSED:
                     pass
 
-    def _settle(self, upload_id: str) -> None:
+    def _settle(self, upload_id: str, *, look_only: bool) -> None:
         match next(self.luck, Luck.FINE):
+            case Luck.REFUSED if look_only:
+                pass
             case Luck.REFUSED:
                 self._add(CompleteRefused(upload_id, "503"))
             case Luck.GONE | Luck.LATE:
                 self._add(GenerationEnded(upload_id, "gone, and no File to see"))
-            case Luck.LOST | Luck.KILLED:
+            case Luck.LOST:
+                self._add(Doubted(upload_id))
+            case Luck.KILLED:
                 pass
             case Luck.FINE:
                 self._add(Completed(RemoteFile("file-1", self.span.size, 0, "a", "batch")))

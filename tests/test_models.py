@@ -129,6 +129,7 @@ def test_the_usual_options_are_those_of_the_manual() -> None:
         "looks": (0, 2, 5, 10),
         "patience": 120,
         "generations": 3,
+        "fail_if_late": False,
     }
 
 

@@ -1,5 +1,6 @@
-"""Sizes, durations, and what a server says, written for people."""
+"""Sizes, durations, rates, and what a server says, written for people."""
 
+import math
 from contextlib import suppress
 from fractions import Fraction
 
@@ -7,7 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chunkup.text import duration_text, parse_duration, parse_size, printable, size_text
+from chunkup.text import (
+    duration_text,
+    parse_duration,
+    parse_rate,
+    parse_size,
+    printable,
+    size_text,
+)
 
 UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -82,9 +90,55 @@ def test_what_is_no_duration_is_refused_and_quoted(text: str) -> None:
     assert repr(text) in str(caught.value)
 
 
-@given(st.text(max_size=20))
+@given(st.integers(0, 10**6), st.sampled_from("smhd"), st.sampled_from(["", " "]))
+def test_a_whole_number_of_a_unit_of_time_is_read_exactly(number: int, unit: str, gap: str) -> None:
+    lengths = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    assert parse_duration(f"{number}{gap}{unit}") == number * lengths[unit]
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        *(("250000", 250_000), ("5MB/s", 5_000_000), ("1MiB/s", 1 << 20), ("1.5 kB/s", 1500)),
+        *(("40Mbit/s", 5_000_000), ("500kbit/s", 62_500), ("500 KBIT/S", 62_500)),
+        *(("8bit/s", 1), ("12B/s", 12), ("1Gbit/s", 125_000_000), ("8Kibit/s", 1024), ("0", 0)),
+    ],
+)
+def test_rates_are_read_in_bytes_and_in_bits(text: str, rate: float) -> None:
+    assert parse_rate(text) == rate
+    assert isinstance(parse_rate(text), float)
+
+
+@given(st.integers(0, 10**6), st.sampled_from(sorted(UNITS)), st.sampled_from(["", " "]))
+def test_a_whole_number_of_a_rate_is_read_exactly(number: int, unit: str, gap: str) -> None:
+    if unit:
+        assert parse_rate(f"{number}{gap}{unit}/s") == number * UNITS[unit]
+        bits = f"{number}{gap}{unit.removesuffix('B')}bit/s"
+        assert parse_rate(bits) == number * UNITS[unit] / 8
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "/s", "5MB", "5MB/", "5/s", "5MB/m", "5MB/s/s", "40Mbit", "40 Mbit / s", "-1MB/s"),
+        *("inf", "nan", "5MiBs", "5 bits/s", "fast", "5Mbps"),
+    ],
+)
+def test_what_is_no_rate_is_refused_and_quoted(text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_rate(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["40Mb/s", "5mb/s", "12b/s", "1Kib/s", " 5mb/s "])
+def test_a_rate_that_may_be_bits_or_bytes_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="bits or bytes"):
+        parse_rate(text)
+
+
+@given(st.text(max_size=20) | st.from_regex(r"[0-9]{1,4}[kmKM]?i?[bB]?(it)?(/s)?", fullmatch=True))
 def test_any_text_is_a_quantity_or_a_value_error(text: str) -> None:
-    for parse in (parse_size, parse_duration):
+    for parse in (parse_size, parse_duration, parse_rate):
         with suppress(ValueError):
             assert parse(text) >= 0
 
@@ -93,6 +147,11 @@ def test_any_text_is_a_quantity_or_a_value_error(text: str) -> None:
     ("size", "text"),
     [
         (0, "0 bytes"),
+        (1, "1 byte"),
+        (0.6, "1 byte"),
+        (2, "2 bytes"),
+        (999.4, "999 bytes"),
+        (999.5, "1 kB"),
         (999, "999 bytes"),
         (1000, "1 kB"),
         (67_108_864, "67.1 MB"),
@@ -101,7 +160,7 @@ def test_any_text_is_a_quantity_or_a_value_error(text: str) -> None:
         (3 * 10**12, "3 TB"),
     ],
 )
-def test_sizes_are_written_in_decimal_units(size: int, text: str) -> None:
+def test_sizes_are_written_in_decimal_units(size: float, text: str) -> None:
     assert size_text(size) == text
 
 
@@ -134,6 +193,9 @@ def test_no_size_is_written_as_a_thousand_of_a_smaller_unit(size: int) -> None:
         (3605, "1 h"),
         (7380, "2 h 3 min"),
         (4 * 86400 + 3600 + 59, "4 d 1 h"),
+        (math.inf, "for ever"),
+        (-math.inf, "0 s"),
+        (math.nan, "an unknown time"),
     ],
 )
 def test_durations_are_written_in_their_two_largest_units(seconds: float, text: str) -> None:

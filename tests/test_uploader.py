@@ -1,11 +1,12 @@
 """The engine against the embedded server: the promises, one test each."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from house import KEY, Handler, House, call_of, drop, make_source
+from house import HASTY, KEY, Handler, House, call_of, drop, make_source
 
 from chunkup import (
     AsyncUploader,
@@ -363,3 +364,31 @@ async def test_sizes_around_the_part_size_arrive_exactly(
 def test_a_constructor_does_no_io(tmp_path: Path) -> None:
     AsyncUploader(base_url="http://127.0.0.1:1/v1", api_key=KEY, journal=tmp_path / "x" / "j.db")
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_waits_for_a_slot_that_all_files_share_is_not_in_flight(
+    house: House, journal: Path, tmp_path: Path
+) -> None:
+    go, told = asyncio.Event(), dict[str, int]()
+
+    async def intercept(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if call_of(request) == "part":
+            await go.wait()
+        return await handler(request)
+
+    def watch(event: events.Event) -> None:
+        if isinstance(event, events.Progress) and not go.is_set():
+            told[event.job] = event.in_flight
+            if len(told) == 2 and sum(told.values()) >= 2:
+                go.set()
+
+    house.intercept = intercept
+    paths = [tmp_path / name for name in ("a.jsonl", "b.jsonl")]
+    for path in paths:
+        make_source(path, SIZE)
+    options = replace(HASTY, workers=2)
+    async with house.uploader(journal, options=options) as uploader:
+        await asyncio.gather(
+            *(uploader.upload(path, purpose="batch", on_event=watch) for path in paths)
+        )
+    assert sum(told.values()) == 2

@@ -206,7 +206,7 @@ class _Stage:
         _step(f"here:   {self._size} bytes, MD5 {ours.hexdigest()}")
         _step(f"server: {held} bytes, MD5 {theirs.hexdigest()}")
         if held != self._size or ours.digest() != theirs.digest():
-            raise Failed("the File is not the file")
+            raise Failed("the File on the server differs from the file")
 
     async def _start(self, command: str, *more: str) -> asyncio.subprocess.Process:
         arguments = [

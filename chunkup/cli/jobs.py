@@ -1,129 +1,187 @@
-"""``chunkup jobs``, ``show`` and ``cancel``."""
+"""``chunkup jobs``, ``show`` and ``prune``: what the journal holds."""
 
+import json
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from chunkup.cli.options import Where, journal_option, make_uploader, take, where_options
+from chunkup.cli import complete
+from chunkup.cli.options import Duration, Where, journal_option, setting
 from chunkup.cli.session import run
+from chunkup.cli.streams import put
+from chunkup.errors import ChunkupError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from chunkup.journal import JobLine, Journal, RunNote
+    from chunkup.models import JobInfo, Span
 
-_COLUMNS = ("JOB", "STATE", "DONE", "SIZE", "PURPOSE", "FILE", "AGE", "WHY")
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
+
+_COLUMNS: Final = ("JOB", "STATE", "DONE", "SIZE", "PURPOSE", "FILE", "AGE", "WHY")
+_STRIP: Final = 40
+
+
+def _json_option(what: str) -> "Callable[[_Function], _Function]":
+    return setting("--json", "as_json", is_flag=True, help=f"Print {what} as JSON.")
 
 
 @click.command(short_help="List what the journal holds.")
+@_json_option("one object a line")
 @journal_option
-def jobs(journal: "Path | None") -> int:
+def jobs(journal: "Path | None", *, as_json: bool) -> int:
     """List all jobs, oldest first: how far each is, and why it stopped."""
-    rows = run(_listed(journal))
-    widths = [max(len(row[at]) for row in [_COLUMNS, *rows]) for at in range(len(_COLUMNS))]
-    for row in [_COLUMNS, *rows] if rows else []:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
+    from chunkup.cli.advice import advising
+
+    with advising(journal):
+        found = run(_all(journal))
+    if as_json:
+        return _print(json.dumps(asdict(info)) for info in found)
+    rows = [_COLUMNS, *map(_row, found)] if found else []
+    widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS)) if rows]
     if not rows:
         click.echo("the journal holds no jobs", err=True)
+    return _print(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _print(lines: "Iterable[str]") -> int:
+    """Print lines; the exit code. Who has read enough, as ``head`` does, is told nothing."""
+    for line in lines:
+        error = put(line)
+        if error is not None and not isinstance(error, BrokenPipeError):
+            raise ChunkupError(f"standard output takes nothing: {error.strerror}")
+        if error is not None:
+            return 1
     return 0
 
 
-async def _listed(path: "Path | None") -> list[tuple[str, ...]]:
-    from chunkup.text import duration_text, printable, size_text
+async def _all(path: "Path | None") -> "list[JobInfo]":
+    from chunkup.overview import overview
 
     journal = await _open(path)
     try:
-        return [
-            (
-                line.job.id,
-                state,
-                f"{line.done * 100 // line.job.size} %",
-                size_text(line.job.size),
-                printable(line.job.purpose, 20),
-                printable(line.file_id or line.job.filename, 60),
-                duration_text(time.time() - line.active_at),
-                printable(why_of(line, state) or "", 100),
-            )
-            for line in await journal.lines()
-            for state in [state_of(journal, line)]
-        ]
+        return [overview(journal, line) for line in await journal.lines()]
     finally:
         await journal.close()
 
 
-def state_of(journal: "Journal", line: "JobLine") -> str:
-    """A job's state in a word."""
-    from chunkup.machine import OPEN, Phase
+def _row(info: "JobInfo") -> tuple[str, ...]:
+    from chunkup.text import duration_text, printable, size_text
 
-    if line.phase not in OPEN:
-        return line.phase.value
-    if journal.holder_lives(line):
-        return "running"
-    return "in-doubt" if line.phase is Phase.ASKED else "stopped"
-
-
-def why_of(line: "JobLine", state: str) -> str | None:
-    """Why a job in this state stopped, if it did."""
-    if line.run_open and state in {"stopped", "in-doubt"}:
-        return "killed, or the machine went down"
-    return line.why
+    return (
+        info.id,
+        info.state,
+        f"{info.done * 100 // info.size} %",
+        size_text(info.size),
+        printable(info.purpose, 20),
+        printable(info.filename, 60),
+        duration_text(time.time() - info.active_at),
+        printable(info.file_id or info.why or "", 100),
+    )
 
 
 @click.command(short_help="Show one job: how far it is, and why it stopped.")
-@click.argument("job")
+@click.argument("job", shell_complete=complete.jobs)
+@_json_option("one object")
 @journal_option
-def show(job: str, journal: "Path | None") -> int:
-    """Show JOB: what it is, each of its runs with its end, and what to do next."""
-    for text in run(_shown(job, journal)):
-        click.echo(text)
-    return 0
+def show(job: str, journal: "Path | None", *, as_json: bool) -> int:
+    """Show JOB: what it is, each of its runs with its end, and what to do next.
+
+    In the strip, a full block stands for bytes with receipts, a shaded one for a stretch that
+    has some, a light one for what is missing.
+    """
+    from chunkup.cli.advice import advising
+
+    with advising(journal):
+        shown = run(_shown(job, journal, as_json=as_json))
+    return _print(shown)
 
 
-async def _shown(name: str, path: "Path | None") -> list[str]:
-    from chunkup.text import duration_text, printable, size_text
+async def _shown(name: str, path: "Path | None", *, as_json: bool) -> list[str]:
+    from chunkup.overview import overview
 
     journal = await _open(path)
     try:
         job = await journal.job(name)
         line = await journal.line(job.id)
-        state = state_of(journal, line)
-        why = why_of(line, state)
+        info = overview(journal, line)
         runs = await journal.runs(job.id)
+        stretches = await journal.stretches(job.id)
+        others = len(await journal.set_of(job.set_id)) - 1
     finally:
         await journal.close()
-    now = time.time()
+    if as_json:
+        return [json.dumps({**asdict(info), "runs": [asdict(note) for note in runs]})]
+    return [
+        *_facts(line, info, stretches, others),
+        *_ends(runs),
+        *_next(line, info, runs, path),
+    ]
+
+
+def _facts(line: "JobLine", info: "JobInfo", stretches: "Sequence[Span]", others: int) -> list[str]:
+    from chunkup.machine import Phase
+    from chunkup.text import duration_text, printable, size_text
+
+    job, now = line.job, time.time()
+    filled = [job.span] if line.phase is Phase.COMPLETED else stretches
+    holder = line.holder if info.state in {"running", "waiting"} else None
+    left = None if line.expires_at is None or line.file_id else line.expires_at - now
     rows = [
         ("job", job.id),
-        ("state", state),
-        ("file", line.file_id),
+        ("state", info.state),
+        ("File", line.file_id),
         ("source", job.path),
         ("size", f"{size_text(job.size)} ({job.size} bytes)"),
-        ("done", f"{size_text(line.done)}, {line.parts} parts, Upload {line.generation}"),
+        ("done", f"{strip(job.span, filled)} {line.done * 100 // job.size} %"),
+        ("", f"{size_text(line.done)}, {_parts(line.parts)}, Upload {line.generation}"),
         ("purpose", job.purpose),
+        ("name", job.filename),
         ("to", job.account.base_url),
-        ("expires", _expiry(line, now)),
-        ("held by", f"process {line.holder.pid} on {line.holder.host}")
-        if line.holder and state == "running"
-        else ("", None),
-        ("why", why),
+        ("set", f"with {others} other jobs of the same command" if others else None),
+        ("begun", f"{duration_text(now - job.created_at)} ago"),
+        ("expires", f"in {duration_text(left)}" if left is not None and left > 0 else None),
+        ("expired", f"{duration_text(-left)} ago" if left is not None and left <= 0 else None),
+        ("held by", f"process {holder.pid} on {holder.host}" if holder else None),
+        ("why", info.why),
     ]
-    shown = [f"{label + ':':<9}{printable(value, 1000)}" for label, value in rows if value]
-    for note in runs:
-        ago = duration_text(now - note.started_at)
-        shown.append(f"{'run:':<9}{ago} ago, {printable(_end_of(note), 500)}")
-    following = _next(line, state, path)
-    return [*shown, f"{'next:':<9}{following}"] if following else shown
+    return [
+        f"{label + ':' if label else '':<9}{printable(value, 1000)}"
+        for label, value in rows
+        if value
+    ]
 
 
-def _expiry(line: "JobLine", now: float) -> str | None:
-    from chunkup.text import duration_text
+def _parts(count: int) -> str:
+    return "1 part" if count == 1 else f"{count} parts"
 
-    if line.expires_at is None or line.file_id:
-        return None
-    left = line.expires_at - now
-    return f"in {duration_text(left)}" if left > 0 else f"{duration_text(-left)} ago"
+
+def strip(whole: "Span", filled: "Sequence[Span]", width: int = _STRIP) -> str:
+    """A stretch as a strip: what is filled, partly filled, and empty."""
+    cells = []
+    for at in range(width):
+        begin = whole.start + whole.size * at // width
+        end = max(begin + 1, whole.start + whole.size * (at + 1) // width)
+        held = sum(max(0, min(end, span.stop) - max(begin, span.start)) for span in filled)
+        cells.append("█" if held >= end - begin else "▓" if held else "░")
+    return "▕" + "".join(cells) + "▏"
+
+
+def _ends(runs: "Sequence[RunNote]") -> list[str]:
+    from chunkup.text import duration_text, printable
+
+    now = time.time()
+    return [
+        f"{'run:':<9}{duration_text(now - note.started_at)} ago, {printable(_end_of(note), 500)}"
+        for note in runs
+    ]
 
 
 def _end_of(note: "RunNote") -> str:
@@ -135,34 +193,53 @@ def _end_of(note: "RunNote") -> str:
     return f"exit {note.exit_code}: {note.code}: {note.message}{request}"
 
 
-def _next(line: "JobLine", state: str, path: "Path | None") -> str | None:
-    if state not in {"stopped", "in-doubt"}:
-        return None
+def _next(
+    line: "JobLine", info: "JobInfo", runs: "Sequence[RunNote]", path: "Path | None"
+) -> list[str]:
+    """The one command that gets this job on, if there is one."""
+    from chunkup.cli.advice import advise_by_code
+
+    if info.state not in {"stopped", "in-doubt", "failed"}:
+        return []
     where = Where.of(line.job.account, path)
-    return where.command("resume", line.job.id)
+    # What would have been advised when it ended holds until something else is done.
+    command = advise_by_code(runs[-1].code if runs else None, where, line.job)
+    if command is None and info.state != "failed":
+        command = where.command("resume", info.id)
+    return [f"{'next:':<9}{command}"] if command else []
 
 
-@click.command(short_help="End a job, here and on the server.")
-@click.argument("job")
-@where_options
-def cancel(job: str, **values: Any) -> int:
-    """End JOB: its Upload is cancelled on the server, and it is not continued any more."""
-    where: Where = take(Where, values)
-    return run(_cancelled(where, job))
+@click.command(short_help="Forget jobs that are over and old.")
+@setting(
+    "--older-than",
+    type=Duration(),
+    default="30d",
+    show_default=True,
+    help="Keep what something happened to since then.",
+)
+@click.option("--dry-run", "-n", is_flag=True, help="List the jobs; forget nothing.")
+@journal_option
+def prune(journal: "Path | None", older_than: float, *, dry_run: bool) -> int:
+    """Forget jobs that have ended, and print their ids.
+
+    What is unfinished is never forgotten, nor what belongs to the set of something unfinished.
+    Files on the server are not touched.
+    """
+    from chunkup.cli.advice import advising
+
+    with advising(journal):
+        gone = run(_pruned(journal, time.time() - older_than, dry=dry_run))
+    said = "would forget" if dry_run else "forgot"
+    click.echo(f"{said} {len(gone)} {'job' if len(gone) == 1 else 'jobs'}", err=True)
+    return _print(gone)
 
 
-async def _cancelled(where: Where, job: str) -> int:
-    from chunkup.text import printable
-
-    uploader = make_uploader(where)
-    async with uploader:
-        file = await uploader.cancel(job)
-    if file is None:
-        click.echo(f"cancelled {job}", err=True)
-        return 0
-    click.echo(f"{job} had become a File already, and nothing was cancelled:", err=True)
-    click.echo(printable(file.id, 500))
-    return 1
+async def _pruned(path: "Path | None", before: float, *, dry: bool) -> list[str]:
+    journal = await _open(path)
+    try:
+        return [job.id for job in await journal.prune(before, dry=dry)]
+    finally:
+        await journal.close()
 
 
 async def _open(path: "Path | None") -> "Journal":

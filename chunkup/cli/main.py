@@ -1,24 +1,33 @@
 """The command line as a whole: its commands, its errors, its exit codes."""
 
+import os
 import sys
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from chunkup import __version__
-from chunkup.errors import ChunkupError, Interrupted
+from chunkup.errors import ChunkupError, Interrupted, Refused
 from chunkup.text import printable
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _COMMANDS: Final = {
     "upload": ("chunkup.cli.upload", "Upload files; the same command again continues."),
     "resume": ("chunkup.cli.resume", "Continue uploads that stopped."),
     "jobs": ("chunkup.cli.jobs", "List what the journal holds."),
     "show": ("chunkup.cli.jobs", "Show one job: how far it is, and why it stopped."),
-    "cancel": ("chunkup.cli.jobs", "End a job, here and on the server."),
+    "stop": ("chunkup.cli.stop", "Ask the process that runs a job to stop it."),
+    "cancel": ("chunkup.cli.stop", "End a job, here and on the server."),
+    "prune": ("chunkup.cli.jobs", "Forget jobs that are over and old."),
     "serve": ("chunkup.cli.serve", "Run the embedded OpenAI-compatible server."),
     "demo": ("chunkup.cli.demo", "Watch an upload be killed and resumed, without a key."),
+    "completion": ("chunkup.cli.completion", "Let a shell complete commands, jobs and profiles."),
 }
+# For fingers that know them from elsewhere: they work, and no help lists them.
+_ALIASES: Final = {"ls": "jobs", "status": "show"}
 
 EXIT_CODES: Final = """\b
 Exit codes:
@@ -31,6 +40,22 @@ Exit codes:
   129, 130, 143
        hang-up, Ctrl-C, SIGTERM: what was accepted is kept
 """
+
+
+class Usage(Refused):
+    """The command line itself makes no sense."""
+
+    code = "usage"
+
+
+class NoSuchCommand(click.UsageError):
+    """A command that does not exist; ``near`` is the one that may have been meant."""
+
+    def __init__(self, name: str, near: str | None, ctx: click.Context) -> None:
+        super().__init__(
+            f"there is no command {name!r}" + (f"; did you mean {near}?" if near else ""), ctx
+        )
+        self.near = near
 
 
 class _Lazy(click.Group):
@@ -46,9 +71,42 @@ class _Lazy(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101  (the table above is ours)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, rest = args[0], args[1:]
+        if name == "status" and not ctx.resilient_parsing and not _names_a_job(ctx, rest):
+            name = "jobs"
+        name = _ALIASES.get(name, name)
+        if name not in _COMMANDS and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, _COMMANDS, n=1, cutoff=0.5)
+            near = near or [known for known in _COMMANDS if name and known.startswith(name)]
+            raise NoSuchCommand(name, near[0] if near else None, ctx)
+        return super().resolve_command(ctx, [name, *rest])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        # From the table: loading every command for a word of help would be felt.
+        return [
+            CompletionItem(name, help=said)
+            for name, (_, said) in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ] + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, said) for name, (_, said) in _COMMANDS.items()])
+
+
+def _names_a_job(ctx: click.Context, arguments: list[str]) -> bool:
+    """Whether ``show`` would find its argument among these words."""
+    show = cli.get_command(ctx, "show")
+    assert show is not None  # noqa: S101  (the table above is ours)
+    with show.make_context("show", list(arguments), parent=ctx, resilient_parsing=True) as found:
+        return bool(found.params.get("job"))
 
 
 @click.group(
@@ -75,30 +133,46 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         result: Any = cli.main(args=arguments, prog_name="chunkup", standalone_mode=False)
     except ChunkupError as error:
-        say_error(error)
-        return error.exit_code
+        return _ended(arguments, error)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "chunkup"
-        _say("usage", error.format_message(), f"{where} --help")
-        return 2
+        if isinstance(error, NoSuchCommand) and error.near:
+            where += f" {error.near}"
+        return _ended(arguments, Usage(error.format_message(), hint=f"{where} --help"))
     except click.ClickException as error:
-        _say("usage", error.format_message(), None)
-        return error.exit_code
+        return _ended(arguments, Usage(error.format_message()))
     except (click.Abort, KeyboardInterrupt):
-        say_error(Interrupted("interrupted before anything was sent"))
-        return 130
+        return _ended(arguments, Interrupted("interrupted before anything was sent"))
     return result if isinstance(result, int) else 0
 
 
-def say_error(error: ChunkupError) -> None:
-    """An error as people read it: code and sentence, a blank line, the hint."""
-    _say(error.code, error.message, error.hint)
+def _ended(arguments: list[str] | None, error: ChunkupError) -> int:
+    """Say an error that came before there was anything to do; its exit code."""
+    say_error(error)
+    words = sys.argv[1:] if arguments is None else arguments
+    wanted = "--json" in words or os.environ.get("CHUNKUP_JSON", "") not in {"", "0", "false"}
+    if wanted and not {"upload", "resume"}.isdisjoint(words):
+        from chunkup.cli.output import Output, nothing_done
+
+        Output(as_json=True).summary(nothing_done(error.exit_code, error))
+    return error.exit_code
 
 
-def _say(code: str, message: str, hint: str | None) -> None:
+def say_error(error: ChunkupError, about: str | None = None) -> None:
+    """An error as people read it: code and sentence, a blank line, the hint.
+
+    ``about`` is the file of several that it is about, named if the sentence does not.
+    """
+    named = about is None or about in error.message
+    message = error.message if named else f"{about}: {error.message}"
+    say(error.code, message, error.hint)
+
+
+def say(code: str, message: str, hint: str | None = None) -> None:
+    """A sentence with its code, as errors are said."""
     text = f"error[{code}]: {printable(message, 2000)}"
     if hint:
-        text += f"\n\nhint: {printable(hint, 2000)}"
+        text += f"\n\nhint: {printable(hint, 20_000)}"
     click.echo(text, err=True)
 
 

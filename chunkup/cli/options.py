@@ -4,17 +4,20 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from chunkup.text import parse_duration, parse_size
+from chunkup.cli import complete
+from chunkup.cli.destination import HeaderOption, choose, noted, profile_of, resolved
+from chunkup.text import parse_duration, parse_rate, parse_size
 
 if TYPE_CHECKING:
+    from chunkup.engine import Engine
     from chunkup.models import Account
-    from chunkup.uploader import AsyncUploader
+    from chunkup.profile import Profile
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -47,6 +50,24 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+class Rate(click.ParamType[float]):
+    """``5MB/s`` or ``40Mbit/s``, in bytes a second, above zero."""
+
+    name = "RATE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Bytes a second."""
+        try:
+            rate = value if isinstance(value, int | float) else parse_rate(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if rate <= 0:
+            self.fail("at no rate at all nothing would ever arrive", param, ctx)
+        return float(rate)
+
+
 def setting(flag: str, *more: str, **attributes: Any) -> Callable[[_Function], _Function]:
     """An option that can be set by a variable too: ``CHUNKUP_`` and the flag, in capitals.
 
@@ -73,6 +94,29 @@ def where_options(function: _Function) -> _Function:
             "--base-url",
             metavar="URL",
             help="The API, such as https://host/v1.  [default: OPENAI_BASE_URL, then OpenAI]",
+        ),
+        setting(
+            "--profile",
+            metavar="NAME",
+            is_eager=True,
+            callback=choose,
+            shell_complete=complete.profiles,
+            help="A place by its name in config.toml (or in the file that CHUNKUP_CONFIG names), "
+            "or openai. Where its address is of another origin than OPENAI_BASE_URL, no OPENAI_ "
+            "variable goes there: it names its own key.",
+        ),
+        click.option(
+            "--header",
+            "-H",
+            "headers",
+            cls=HeaderOption,
+            multiple=True,
+            metavar="'NAME: VALUE'",
+            envvar="CHUNKUP_HEADERS",
+            show_envvar=True,
+            help="One more header for every request; as 'NAME: env:VARIABLE' its value stays out "
+            "of sight. The variable holds one a line, and a header of the same name given here "
+            "goes before it.",
         ),
         setting(
             "--organization",
@@ -132,17 +176,9 @@ def transport_options(function: _Function) -> _Function:
             help="Wait so long for a network that is gone.",
         ),
         setting(
-            "--quiet",
-            "-q",
+            "--fail-if-late",
             is_flag=True,
-            help="No progress, only results and errors.",
-        ),
-        setting(
-            "--progress",
-            type=click.Choice(["auto", "bar", "lines", "none"]),
-            default="auto",
-            show_default=True,
-            help="How progress is shown on stderr.",
+            help="Fail as soon as the Upload is seen to expire before its end.",
         ),
     )
     for option in reversed(options):
@@ -160,6 +196,8 @@ class Where:
     allow_http: bool
     no_key: bool
     journal: Path | None
+    profile: "Profile | None" = None
+    headers: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, account: "Account", journal: Path | None) -> "Where":
@@ -171,12 +209,19 @@ class Where:
             allow_http=False,
             no_key=account.key_hash is None,
             journal=journal,
+            profile=profile_of(account),
         )
 
     def command(self, *words: str) -> str:
-        """A command with the same destination and journal, that can be pasted."""
+        """A command with the same destination and journal, that can be pasted.
+
+        Headers stand in it only if they name a variable: their values are nobody's business.
+        """
+        from chunkup.profile import parse_header
+
         line = ["chunkup", *words]
         for flag, value in (
+            ("--profile", self.profile.name if self.profile else None),
             ("--base-url", self.base_url or os.environ.get("OPENAI_BASE_URL")),
             ("--organization", self.organization),
             ("--project", self.project),
@@ -184,6 +229,9 @@ class Where:
         ):
             if value:
                 line += [flag, value]
+        for header in map(parse_header, self.headers):
+            if not header.literal:
+                line += ["--header", f"{header.name}: {header.written}"]
         for flag, said in (("--allow-http", self.allow_http), ("--no-key", self.no_key)):
             if said:
                 line.append(flag)
@@ -198,8 +246,7 @@ class How:
     retries: int
     stall_timeout: float
     offline_wait: float
-    quiet: bool
-    progress: str
+    fail_if_late: bool
 
 
 def take(kind: type[Any], values: dict[str, Any]) -> Any:
@@ -207,14 +254,17 @@ def take(kind: type[Any], values: dict[str, Any]) -> Any:
     return kind(**{name: values.pop(name) for name in kind.__dataclass_fields__})
 
 
-def make_uploader(where: Where, how: How | None = None, **more: Any) -> "AsyncUploader":
-    """The uploader that the options describe.
+def make_engine(where: Where, how: How | None = None, **more: Any) -> "Engine":
+    """The engine that the options describe.
 
     Raises:
         Refused: No key, or an option that cannot be.
     """
+    from chunkup.endpoint import resolve
+    from chunkup.engine import Engine
+    from chunkup.journal import default_path
     from chunkup.models import Options
-    from chunkup.uploader import AsyncUploader
+    from chunkup.stops import Home
 
     options = Options()
     if how is not None:
@@ -224,15 +274,13 @@ def make_uploader(where: Where, how: How | None = None, **more: Any) -> "AsyncUp
             retries=how.retries,
             stall_timeout=how.stall_timeout,
             offline_wait=how.offline_wait,
+            fail_if_late=how.fail_if_late,
         )
-    return AsyncUploader(
-        base_url=where.base_url,
-        organization=where.organization,
-        project=where.project,
-        allow_http=where.allow_http,
-        no_key=where.no_key,
-        journal=where.journal,
+    name = os.path.basename(sys.argv[0])  # noqa: PTH119  (a name, and no path yet)
+    return Engine(
+        resolve(**resolved(where)),
+        Home(where.journal or default_path()),
         options=options,
-        command=shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),  # noqa: PTH119
+        command=noted([name, *sys.argv[1:]], where.headers),
         **more,
     )

@@ -1,15 +1,12 @@
-"""A command's stay in the loop: signals in, results and errors out."""
+"""A command's stay in the loop: signals in, one exit code out."""
 
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-import click
-
+from chunkup.cli.streams import secure
 from chunkup.errors import ChunkupError, Interrupted
 
 _Result = TypeVar("_Result")
@@ -35,6 +32,7 @@ def run(
     Raises:
         Interrupted: A signal came; what was accepted is kept.
     """
+    secure()
     with asyncio.Runner() as runner:
         return runner.run(_stoppable(work, go_on, restore))
 
@@ -77,25 +75,3 @@ def worst(errors: list[ChunkupError]) -> int:
     """The exit code of a command in which these things went wrong."""
     codes = {error.exit_code for error in errors}
     return next((code for code in _WORST_FIRST if code in codes), max(codes, default=0))
-
-
-class Output:
-    """Standard output, which may break without stopping an upload."""
-
-    def __init__(self) -> None:
-        self.broken = False
-
-    def line(self, text: str) -> None:
-        """Print one line now; on stderr if nobody reads stdout any more."""
-        if not self.broken:
-            try:
-                sys.stdout.write(text + "\n")
-                sys.stdout.flush()
-            except OSError:
-                self.broken = True
-                with suppress(OSError):
-                    # Or the interpreter complains about it once more when it exits.
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            else:
-                return
-        click.echo(text, err=True)

@@ -1,88 +1,197 @@
-"""Uploads as a command carries them out: one after another, told as they go."""
+"""Uploads as a command carries them out: told as they go, one exit code in the end."""
 
+import logging
+import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from chunkup.cli.main import say_error
-from chunkup.cli.options import How, Where
-from chunkup.cli.session import Output, run, worst
-from chunkup.errors import Busy, ChunkupError
-from chunkup.events import Event
-from chunkup.models import RemoteFile
+from chunkup import events
+from chunkup.cli.advice import advise, advise_by_code
+from chunkup.cli.main import say, say_error
+from chunkup.cli.options import Where
+from chunkup.cli.output import InOrder, Output, nothing_done
+from chunkup.cli.session import run, worst
+from chunkup.cli.streams import secure
+from chunkup.cli.talk import Talk
+from chunkup.dataset import Dataset, Result
+from chunkup.engine import Engine
+from chunkup.errors import Busy, ChunkupError, OutcomeUnknown, Stopped
+from chunkup.events import Event, Summary
+from chunkup.listener import careful
+from chunkup.models import Job
 from chunkup.render import make_renderer
-from chunkup.text import printable
-from chunkup.uploader import AsyncUploader
 
-Listener = Callable[[Event], None]
+# A key that is no key fails three hundred files alike, and the last ones tell nothing new.
+_ALIKE: Final = 3
+# Ids of an earlier run are noted as printed in lots: printing one again does no harm.
+_LOT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """One upload of a command: what it is called on stdout, and what does it."""
+class Task:
+    """What a command is to carry out.
 
-    path: str
-    begin: Callable[[Listener], Awaitable[RemoteFile]]
+    ``label`` puts a tab and the path behind each id. ``held`` is who else runs the rest: the
+    error of a command that could do nothing for it.
+    """
+
+    dataset: Dataset
+    label: bool
+    held: Busy | None = None
 
 
 class Transfer:
-    """One command's uploads: progress and errors on stderr, ids on stdout.
+    """One command's uploads: progress and errors on stderr, ids or events on stdout."""
 
-    ``label`` puts a tab and the path behind each id. ``skip_busy`` leaves jobs that other
-    processes hold to them, as long as anything else could be done.
-    """
-
-    def __init__(self, where: Where, how: How, *, label: bool, skip_busy: bool = False) -> None:
+    def __init__(self, where: Where, talk: Talk) -> None:
         self._where = where
-        self._label = label
-        self._skip_busy = skip_busy
-        self._output = Output()
-        self._renderer = make_renderer("none" if how.quiet else how.progress)
-        self._job: str | None = None
+        self._format = talk.format
+        secure()
+        self._output = Output(as_json=talk.json)
+        self._renderer = make_renderer("none" if talk.quiet else _progress(talk))
+        self._task: Task | None = None
+        self._last: str | None = None
+        self._printed: list[str] = []
+        self._errors: list[ChunkupError] = []
+        self._alike: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[str] = Counter()
 
-    def carry_out(self, uploader: AsyncUploader, find: Callable[[], Awaitable[list[Work]]]) -> int:
-        """Do each work in turn; one that fails stops no other. The command's exit code."""
+    def carry_out(
+        self, build: Callable[[], Engine], find: Callable[[Engine], Awaitable[Task]]
+    ) -> int:
+        """Find out what to do, and do it; one that fails stops no other. The exit code.
+
+        Raises nothing that a user, a file or a server can cause: it is said here.
+        """
+        failure: ChunkupError | None = None
         try:
-            return run(self._all(uploader, find), go_on=self._go_on, restore=self._renderer.close)
+            doing = self._all(build(), find)
+            code = run(doing, go_on=self._go_on, restore=self._renderer.close)
+        except ChunkupError as error:
+            failure, code = error, error.exit_code
+            self._renderer.pause()
+            say_error(self._advised(error))
         finally:
             self._renderer.close()
+        self._output.summary(self._summary(code, failure))
+        return code
 
-    async def _all(self, uploader: AsyncUploader, find: Callable[[], Awaitable[list[Work]]]) -> int:
-        errors: list[ChunkupError] = []
-        done = 0
-        async with uploader:
-            for work in await find():
-                self._job = None
-                try:
-                    file = await work.begin(self._watch)
-                except ChunkupError as error:
-                    errors.append(error)
-                    self._renderer.pause()
-                    say_error(self._with_command(error))
-                else:
-                    done += 1
-                    await self._print(uploader, file, work.path)
+    async def _all(self, engine: Engine, find: Callable[[Engine], Awaitable[Task]]) -> int:
+        try:
+            task = self._task = await find(engine)
+            if task.held is not None and not task.dataset.members:
+                raise task.held
+            extent = task.dataset.extent
+            if extent[0] > 1:
+                self._renderer.begin(*extent)
+            try:
+                await self._settle(engine, task)
+            finally:
+                await self._note_printed(engine, 0)
+        finally:
+            await engine.aclose()
         if self._output.broken:
-            errors.append(ChunkupError("nobody reads standard output any more"))
-        if self._skip_busy and done:
-            errors = [error for error in errors if not isinstance(error, Busy)]
-        return worst(errors)
+            unheard = ChunkupError("standard output broke off; the ids are on standard error")
+            unheard.hint = self._where.command("resume")
+            say_error(unheard)
+            self._errors.append(unheard)
+        return worst(self._errors)
 
-    async def _print(self, uploader: AsyncUploader, file: RemoteFile, path: str) -> None:
+    async def _settle(self, engine: Engine, task: Task) -> None:
+        order = InOrder(self._print)
+        async with aclosing(task.dataset.results(careful(self._watch))) as results:
+            async for place, result in results:
+                self._count(result)
+                if result.error is not None:
+                    self._say(result, task.dataset.members[place].job, result.error)
+                order.add(place, result)
+                await self._note_printed(engine, _LOT if result.reused else 0)
+        for (code, _), count in self._alike.items():
+            if count > _ALIKE:
+                more = count - _ALIKE
+                say(code, f"the same for {more} more file{'s' * (more > 1)}")
+
+    def _say(self, result: Result, job: Job, error: ChunkupError) -> None:
+        """An error of one file; what hits many alike is told a few times and then counted."""
+        self._errors.append(error)
+        self._alike[error.code, error.message] += 1
+        if self._alike[error.code, error.message] <= _ALIKE:
+            self._renderer.pause()
+            named = result.path if self._task is not None and self._task.label else None
+            say_error(self._advised(error, job), about=named)
+
+    def _print(self, result: Result) -> None:
+        if result.file is None or self._task is None:
+            return
         self._renderer.pause()
-        name = printable(file.id, 500)
-        self._output.line(f"{name}\t{printable(path, 4096)}" if self._label else name)
-        if self._job is not None:
-            await (await uploader.journal()).mark_printed([self._job])
+        label = self._task.label if self._format is None else self._format == "tsv"
+        if self._output.file(result.file.id, result.path if label else None):
+            self._printed.append(result.job_id)
+
+    async def _note_printed(self, engine: Engine, lot: int) -> None:
+        if len(self._printed) > lot:
+            printed, self._printed = self._printed, []
+            await (await engine.journal()).mark_printed(printed)
 
     def _watch(self, event: Event) -> None:
-        self._job = event.job
+        self._last = event.job
         self._renderer.show(event)
+        self._output.event(self._whole(event))
+
+    def _whole(self, event: Event) -> Event:
+        """An event whose commands can be pasted: with destination and journal in them."""
+        if not isinstance(event, events.Failed | events.Stopped | events.Unknown):
+            return event
+        members = self._task.dataset.members if self._task else ()
+        job = next((member.job for member in members if member.job.id == event.job), None)
+        hint = event.hint
+        if isinstance(event, events.Unknown):
+            doubt = OutcomeUnknown(event.message, candidates=event.candidates, job_id=event.job)
+            hint = advise(doubt, self._where, job)
+        elif job is not None:
+            hint = advise_by_code(event.code, self._where, job) or hint
+        return replace(event, hint=hint, resume=self._where.command("resume", event.job))
+
+    def _count(self, result: Result) -> None:
+        match result.error:
+            case None:
+                size = result.file.bytes if result.file else None
+                self._counts["reused" if result.reused else "completed"] += 1
+                self._counts["bytes"] += size or 0
+            case Busy():
+                self._counts["busy"] += 1
+            case OutcomeUnknown():
+                self._counts["unknown"] += 1
+            case Stopped():
+                self._counts["stopped"] += 1
+            case _:
+                self._counts["failed"] += 1
+
+    def _summary(self, code: int, failure: ChunkupError | None) -> Summary:
+        files = len(self._task.dataset.members) if self._task else 0
+        # What was cut off, or not even begun, can be gone on with as well.
+        told = sum(count for name, count in self._counts.items() if name != "bytes")
+        self._counts["stopped"] += max(0, files - told)
+        return replace(nothing_done(code, failure), files=files, **dict[str, Any](self._counts))
 
     def _go_on(self) -> str | None:
-        return self._where.command("resume", self._job) if self._job else None
+        """What continues after a signal: the one job, or all that stopped."""
+        if self._task is None or self._last is None:
+            return None
+        # The last, since a file that changed ends one job and begins another.
+        one = [self._last] if len(self._task.dataset.members) == 1 else []
+        return self._where.command("resume", *one)
 
-    def _with_command(self, error: ChunkupError) -> ChunkupError:
-        """Where going on is the way out, say so as one whole command."""
-        if error.job_id and error.exit_code == 75:
-            error.hint = self._where.command("resume", error.job_id)
+    def _advised(self, error: ChunkupError, job: Job | None = None) -> ChunkupError:
+        error.hint = advise(error, self._where, job)
         return error
+
+
+def _progress(talk: Talk) -> str:
+    """How progress is shown: a bar leaves no place for what else is written to its terminal."""
+    verbose = logging.getLogger("chunkup").isEnabledFor(logging.INFO)
+    crowded = verbose or (talk.json and sys.stdout is not None and sys.stdout.isatty())
+    return "lines" if talk.progress == "auto" and crowded else talk.progress

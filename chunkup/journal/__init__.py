@@ -10,5 +10,16 @@ by the machine.
 from chunkup.journal.claims import Holder, busy
 from chunkup.journal.journal import Journal, default_path
 from chunkup.journal.listing import JobLine, RunNote
+from chunkup.journal.sets import Adopted, Standing, Suspect
 
-__all__ = ["Holder", "JobLine", "Journal", "RunNote", "busy", "default_path"]
+__all__ = [
+    "Adopted",
+    "Holder",
+    "JobLine",
+    "Journal",
+    "RunNote",
+    "Standing",
+    "Suspect",
+    "busy",
+    "default_path",
+]

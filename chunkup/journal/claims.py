@@ -43,10 +43,14 @@ class Owner:
         self._folder = journal.with_name(journal.name + "-owners")
         self._journal = journal
         self._handle: int | None = None
+        self._claimed: set[str] = set()
         _living.add(self)
 
-    def claim(self, db: Database, job_id: str) -> None:
+    def claim(self, db: Database, job_id: str, *, takeover: bool = False) -> None:
         """Make the job ours. Runs inside an immediate transaction.
+
+        ``takeover`` takes it from another owner even if that lives: whatever it still wants
+        to record is refused by :meth:`check`.
 
         Raises:
             Busy: Another owner that lives has it; or this one has it already.
@@ -55,24 +59,58 @@ class Owner:
         row = db.execute(
             "SELECT owner, owner_pid, owner_host, owner_since FROM jobs WHERE id = ?", [job_id]
         ).fetchone()
-        if row and row[0] is not None and (row[0] == self.id or self.lives(row[0])):
+        if (
+            row
+            and row[0] is not None
+            and (row[0] == self.id or (self.lives(row[0]) and not takeover))
+        ):
             holder = Holder(row[1], row[2], row[3])
             raise busy(job_id, holder)
         db.execute(
-            "UPDATE jobs SET owner = ?, owner_pid = ?, owner_host = ?, owner_since = ?"
-            " WHERE id = ?",
+            "UPDATE jobs SET owner = ?, owner_pid = ?, owner_host = ?, owner_since = ?,"
+            " stop_asked = NULL WHERE id = ?",
             [self.id, os.getpid(), socket.gethostname(), time.time(), job_id],
         )
-        if row and row[0] is not None:
+        self._claimed.add(job_id)
+        if row and row[0] is not None and not takeover:
             (self._folder / row[0]).unlink(missing_ok=True)
 
-    def release(self, db: Database, job_id: str) -> None:
-        """Give the job back, if it is still ours."""
-        db.execute(
+    def release(self, db: Database, job_id: str) -> bool:
+        """Give the job back, if it is still ours; whether it was."""
+        cursor = db.execute(
             "UPDATE jobs SET owner = NULL, owner_pid = NULL, owner_host = NULL,"
-            " owner_since = NULL WHERE id = ? AND owner = ?",
+            " owner_since = NULL, stop_asked = NULL WHERE id = ? AND owner = ?",
             [job_id, self.id],
         )
+        self._claimed.discard(job_id)
+        return cursor.rowcount == 1
+
+    def check(self, db: Database, job_id: str) -> None:
+        """Refuse to write about a job that was ours and was taken over.
+
+        Raises:
+            Busy: It is somebody else's now.
+        """
+        if job_id not in self._claimed:
+            return
+        row = db.execute(
+            "SELECT owner, owner_pid, owner_host, owner_since FROM jobs WHERE id = ?", [job_id]
+        ).fetchone()
+        if row and row[0] is None:
+            raise Busy(
+                f"job {job_id} was taken over by another process; what was accepted is kept",
+                hint=f"chunkup show {job_id}",
+                job_id=job_id,
+            )
+        if row and row[0] != self.id:
+            raise busy(job_id, Holder(row[1], row[2], row[3]))
+
+    def asked_to_stop(self, db: Database) -> list[str]:
+        """Ids of jobs of ours that somebody wants to be stopped."""
+        rows = db.execute(
+            "SELECT id FROM jobs WHERE owner = ? AND stop_asked IS NOT NULL", [self.id]
+        )
+        return [job_id for (job_id,) in rows.fetchall()]
 
     def lives(self, owner: str) -> bool:
         """Whether the process behind a row still holds its lock."""
@@ -115,7 +153,7 @@ class Owner:
             )
         except OSError as error:
             raise JournalTrouble(
-                f"no owner file can be made in {self._folder}: {error.strerror}"
+                f"the journal's folder {self._folder} cannot be written: {error.strerror}"
             ) from error
         try:
             flock(handle, LOCK_EX | LOCK_NB)

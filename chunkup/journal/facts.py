@@ -22,6 +22,7 @@ from chunkup.machine import (
     Completed,
     CompleteRefused,
     Created,
+    Doubted,
     Fact,
     Failed,
     GenerationEnded,
@@ -98,6 +99,13 @@ def write_fact(db: Database, job: str, fact: Fact) -> None:
                     {"job": job, "upload": upload_id, "reason": reason},
                 )
             )
+        case Doubted(upload_id):
+            _change(
+                db.execute(
+                    "UPDATE uploads SET doubted = 1 WHERE job_id = ? AND id = ? AND ended IS NULL",
+                    [job, upload_id],
+                )
+            )
         case Completed(file, recovered):
             _end(db, job, "completed", file=file, recovered=recovered)
         case Failed(code, message):
@@ -141,11 +149,11 @@ def _end(  # noqa: PLR0913  (one row's columns)
 def read_facts(db: Database, job: str) -> Iterator[Fact]:
     """One job's facts, in an order that the machine accepts."""
     uploads = db.execute(
-        "SELECT generation, id, created_at, expires_at, answer_lost, ended FROM uploads"
+        "SELECT generation, id, created_at, expires_at, answer_lost, doubted, ended FROM uploads"
         " WHERE job_id = ? ORDER BY generation",
         [job],
     ).fetchall()
-    for generation, upload_id, created_at, expires_at, answer_lost, ended in uploads:
+    for generation, upload_id, created_at, expires_at, answer_lost, doubted, ended in uploads:
         yield Created(Upload(upload_id, created_at, expires_at))
         for start, stop, part_id, xxh3 in db.execute(
             "SELECT start, stop, part_id, xxh3 FROM parts WHERE job_id = ? AND generation = ?"
@@ -163,6 +171,8 @@ def read_facts(db: Database, job: str) -> Iterator[Fact]:
             yield CompleteAsked(upload_id, tuple(json.loads(part_ids)), md5, asked_at)
             if refused is not None:
                 yield CompleteRefused(upload_id, refused)
+        if doubted:
+            yield Doubted(upload_id)
         if ended is not None:
             yield GenerationEnded(upload_id, ended)
     yield from _read_ending(db, job)
@@ -209,13 +219,14 @@ def write_job(db: Database, job: Job) -> None:
             "part_size": job.part_size,
             "md5": int(job.md5),
             "method": job.method,
+            "given": None if job.given is None else os.fsencode(job.given),
         }
     )
 
 
 def read_jobs(db: Database, where: str, values: list[object]) -> list[Job]:
     """Jobs that fit an SQL condition, oldest first."""
-    rows = db.query(f"SELECT * FROM jobs WHERE {where} ORDER BY created_at, id", values)
+    rows = db.query(f"SELECT * FROM jobs WHERE {where} ORDER BY created_at, rowid", values)
     return [
         Job(
             id=row["id"],
@@ -240,6 +251,7 @@ def read_jobs(db: Database, where: str, values: list[object]) -> list[Job]:
             part_size=row["part_size"],
             md5=bool(row["md5"]),
             method=row["method"],
+            given=None if row["given"] is None else os.fsdecode(row["given"]),
         )
         for row in rows
     ]

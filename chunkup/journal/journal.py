@@ -1,44 +1,34 @@
 """The journal as the engine sees it: awaitable, shielded, durable on return."""
 
 import os
-import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 import platformdirs
 from sqlite_utils import Database
 
 from chunkup.errors import ChunkupError, NoSuchJob
 from chunkup.journal.claims import Owner
-from chunkup.journal.facts import read_facts, read_jobs, read_salt, write_fact, write_job
-from chunkup.journal.listing import JobLine, RunNote, read_lines, read_runs
+from chunkup.journal.facts import read_facts, read_jobs, read_salt, write_fact
+from chunkup.journal.listing import JobLine, RunNote, read_lines, read_runs, read_stretches
+from chunkup.journal.pruning import prune
 from chunkup.journal.scribe import Scribe
+from chunkup.journal.sets import Adopted, Suspect, add, adopt_all, files, same_as, succeed, suspects
+from chunkup.journal.turns import Turns
 from chunkup.machine import Fact
-from chunkup.models import Job
+from chunkup.models import Job, RemoteFile, Span
 from chunkup.outlast import outlast
 
 _Result = TypeVar("_Result")
-
-# Without 0, o, 1, l and i: an id is read aloud and typed.
-_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
 def default_path() -> Path:
     """Where the journal is: ``CHUNKUP_JOURNAL``, or in the user's state folder."""
     said = os.environ.get("CHUNKUP_JOURNAL")
     return Path(said) if said else Path(platformdirs.user_state_dir("chunkup")) / "journal.db"
-
-
-def new_id() -> str:
-    """A fresh id of six letters and digits, some of each, so that it is no word and no number."""
-    while True:
-        made = "".join(secrets.choice(_ALPHABET) for _ in range(6))
-        if not made.isalpha() and not made.isdigit():
-            return made
 
 
 class Journal:
@@ -53,6 +43,7 @@ class Journal:
         self.path = path.absolute()
         self.salt = b""
         self._owner = Owner(self.path)
+        self._turns = Turns(self._owner)
         self._scribe = Scribe(self.path, at_end=self._owner.close)
 
     @classmethod
@@ -89,17 +80,73 @@ class Journal:
 
         def work(db: Database) -> tuple[Job, bool]:
             if not fresh:
-                where = "path = ? AND id NOT IN (SELECT job_id FROM endings)"
-                for found in reversed(read_jobs(db, where, [os.fsencode(job.path)])):
-                    if found.identity == job.identity:
-                        return found, True
-            added = replace(job, id=new_id())
-            while read_jobs(db, "id = ?", [added.id]):
-                added = replace(job, id=new_id())
-            write_job(db, added)
-            return added, False
+                for found in reversed(same_as(db, job, still_open=True)):
+                    return found, True
+            return add(db, job), False
 
         return await self._do(work, writes=True)
+
+    async def succeed(self, old: Job, job: Job) -> Job:
+        """Add a job that takes the place of an ended one in its set."""
+        return await self._do(lambda db: succeed(db, old, job), writes=True)
+
+    async def open_like(self, wanted: Sequence[Job]) -> list[Job]:
+        """Open jobs that mean the same as one of these, oldest first."""
+
+        def work(db: Database) -> list[Job]:
+            found = {job.id: job for want in wanted for job in same_as(db, want, still_open=True)}
+            return list(found.values())
+
+        return await self._do(work)
+
+    async def adopt_all(
+        self, wanted: Sequence[Job], *, proven: Collection[str] = (), fresh: bool = False
+    ) -> list[Adopted]:
+        """For each wanted job the one to work for: see :mod:`chunkup.journal.sets`.
+
+        One transaction: the jobs of a command are known all or not at all.
+        """
+        return await self._do(
+            lambda db: adopt_all(db, wanted, frozenset(proven), fresh=fresh), writes=True
+        )
+
+    async def suspects(self, wanted: Sequence[Job]) -> list[Suspect]:
+        """Finished jobs of unfinished sets that only the time of their file speaks against."""
+        return await self._do(lambda db: suspects(db, wanted))
+
+    async def set_of(self, set_id: str) -> list[Job]:
+        """The jobs of a set, in the order of their command."""
+        return await self._do(lambda db: read_jobs(db, "set_id = ?", [set_id]))
+
+    async def files(self, set_id: str) -> dict[str, RemoteFile]:
+        """The Files of a set's finished jobs, by job."""
+        return await self._do(lambda db: files(db, set_id))
+
+    async def move(self, job: Job) -> None:
+        """The job's file is at ``job.path`` from now on, with this fingerprint.
+
+        Raises:
+            Busy: The job was ours, and another process took it over.
+        """
+
+        def work(db: Database) -> None:
+            self._owner.check(db, job.id)
+            seen = job.fingerprint
+            db.execute(
+                "UPDATE jobs SET path = ?, mtime_ns = ?, inode = ?, device = ? WHERE id = ?",
+                [os.fsencode(job.path), seen.mtime_ns, str(seen.inode), str(seen.device), job.id],
+            )
+
+        await self._do(work, writes=True)
+
+    async def prune(self, older_than: float, *, dry: bool = False) -> list[Job]:
+        """Forget finished sets in which nothing happened since ``older_than``, Unix seconds.
+
+        Returns the jobs that were, or with ``dry`` would be, forgotten.
+        """
+        return await self._do(
+            lambda db: prune(db, older_than, dry=dry, lives=self._owner.lives), writes=not dry
+        )
 
     async def job(self, prefix: str) -> Job:
         """The job with this id, or with the only id that begins so.
@@ -114,9 +161,11 @@ class Journal:
             if len(found) == 1:
                 return found[0]
             if not found:
-                raise NoSuchJob(f"there is no job {prefix!r}", hint="chunkup jobs lists them")
+                raise NoSuchJob(f"there is no job {prefix!r}", hint="chunkup jobs")
             names = ", ".join(job.id for job in found[:5]) + (", ..." if found[5:] else "")
-            raise NoSuchJob(f"{prefix!r} fits several jobs: {names}", hint="type one more letter")
+            raise NoSuchJob(
+                f"{prefix!r} is the beginning of several jobs: {names}", hint="chunkup jobs"
+            )
 
         return await self._do(work)
 
@@ -156,15 +205,30 @@ class Journal:
 
     # --- runs -------------------------------------------------------------------------------
 
-    async def claim(self, job_id: str, command: str) -> int:
+    async def reserve(self, job_ids: Sequence[str]) -> None:
+        """Claim what can be had of these for runs to come, so that nobody else begins them."""
+        await self._do(lambda db: self._turns.reserve(db, job_ids), writes=True)
+
+    async def unreserve(self, job_ids: Sequence[str]) -> None:
+        """Give back those of these that no run was begun for."""
+        await self._do(lambda db: self._turns.give_back(db, job_ids), writes=True)
+
+    async def revoke(self, job_id: str) -> bool:
+        """Give a job back that waits for its run, which then does not begin; False if none does."""
+        return await self._do(lambda db: self._turns.revoke(db, job_id), writes=True)
+
+    async def claim(self, job_id: str, command: str, *, takeover: bool = False) -> int:
         """Make the job ours until :meth:`release`, and note a run; returns the run's number.
+
+        ``takeover`` takes it from a process that lives; that one can record nothing more.
 
         Raises:
             Busy: A living process, this one included, has it.
+            Stopped: It was asked to stop while it waited for this.
         """
 
         def work(db: Database) -> int:
-            self._owner.claim(db, job_id)
+            self._turns.begin(db, job_id, takeover=takeover)
             cursor = db.execute(
                 "INSERT INTO runs (job_id, started_at, pid, host, command) VALUES (?, ?, ?, ?, ?)",
                 [job_id, time.time(), os.getpid(), socket.gethostname(), command],
@@ -173,11 +237,14 @@ class Journal:
 
         return await self._do(work, writes=True)
 
-    async def release(self, job_id: str, run: int, error: ChunkupError | None) -> None:
-        """Give the job back and note how the run ended; None for a File."""
+    async def release(self, job_id: str, run: int, error: ChunkupError | None) -> bool:
+        """Give the job back and note how the run ended; None for a File.
 
-        def work(db: Database) -> None:
-            self._owner.release(db, job_id)
+        False if it was not ours any more, since another process took it over.
+        """
+
+        def work(db: Database) -> bool:
+            ours = self._owner.release(db, job_id)
             db.execute(
                 "UPDATE runs SET ended_at = ?, exit_code = ?, code = ?, message = ?,"
                 " request_id = ? WHERE id = ?",
@@ -190,8 +257,23 @@ class Journal:
                     run,
                 ],
             )
+            return ours
 
-        await self._do(work, writes=True)
+        return await self._do(work, writes=True)
+
+    async def ask_to_stop(self, job_id: str) -> None:
+        """Ask the process that owns the job to stop it; that looks about once a second."""
+        await self._do(
+            lambda db: db.execute(
+                "UPDATE jobs SET stop_asked = ? WHERE id = ? AND owner IS NOT NULL",
+                [time.time(), job_id],
+            ),
+            writes=True,
+        )
+
+    async def asked_to_stop(self) -> list[str]:
+        """Ids of jobs claimed here that somebody wants to be stopped."""
+        return await self._do(self._owner.asked_to_stop)
 
     def holder_lives(self, line: JobLine) -> bool:
         """Whether the process that a job's row names still holds it."""
@@ -207,6 +289,16 @@ class Journal:
         """Commit a fact; on return it survives any crash.
 
         Raises:
+            Busy: The job was ours, and another process took it over.
             JournalTrouble: It did not reach the disk, and nothing else will any more.
         """
-        await self._do(lambda db: write_fact(db, job_id, fact), writes=True)
+
+        def work(db: Database) -> None:
+            self._owner.check(db, job_id)
+            write_fact(db, job_id, fact)
+
+        await self._do(work, writes=True)
+
+    async def stretches(self, job_id: str) -> list[Span]:
+        """What has receipts in the job's open Upload, in file order."""
+        return await self._do(lambda db: read_stretches(db, job_id))

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from chunkup.journal.claims import Holder
 from chunkup.journal.facts import read_jobs
 from chunkup.machine import Phase
-from chunkup.models import Job
+from chunkup.models import Job, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class JobLine:
 
     ``active_at`` is when a run last began or ended; ``why`` is the last run's reason to stop.
     ``run_open`` says that no end of that run was noted: it runs, or it was killed.
-    ``holder`` is who claims the job, which need not live any more.
+    ``holder`` is who claims the job, which need not live any more. ``doubted`` once a person was
+    told that the outcome is unknown.
     """
 
     job: Job
@@ -36,6 +37,7 @@ class JobLine:
     owner: str | None
     holder: Holder | None
     printed: bool
+    doubted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ SELECT
     coalesce(endings.message, '') AS failure,
     live.generation AS live,
     (SELECT count(*) FROM uploads WHERE job_id = jobs.id) AS generations,
-    live.expires_at,
+    live.expires_at, live.doubted,
     (SELECT sum(stop - start) FROM parts
         WHERE job_id = jobs.id AND generation = live.generation) AS done,
     (SELECT count(*) FROM parts
@@ -115,6 +117,7 @@ def _line(job: Job, row: dict[str, object]) -> JobLine:
         if owner
         else None,
         printed=bool(row["printed"]),
+        doubted=bool(row["doubted"]),
     )
 
 
@@ -130,3 +133,13 @@ def read_runs(db: Database, job_id: str) -> list[RunNote]:
     """A job's runs, oldest first."""
     rows = db.query("SELECT * FROM runs WHERE job_id = ? ORDER BY id", [job_id])
     return [RunNote(**{name: row[name] for name in RunNote.__dataclass_fields__}) for row in rows]
+
+
+def read_stretches(db: Database, job_id: str) -> list[Span]:
+    """What has receipts in a job's open Upload, in file order."""
+    rows = db.execute(
+        "SELECT start, stop FROM parts JOIN uploads USING (job_id, generation)"
+        " WHERE job_id = ? AND ended IS NULL ORDER BY start",
+        [job_id],
+    )
+    return [Span(start, stop) for start, stop in rows.fetchall()]

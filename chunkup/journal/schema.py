@@ -6,6 +6,7 @@ A migration, once released, is never edited: a change of shape is a new one belo
 import errno
 import os
 import secrets
+import shlex
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from chunkup.errors import BadJournal, JournalTrouble
 APPLICATION_ID: Final = 0x63686B75
 _OLDEST_SQLITE: Final = (3, 37)
 _NAME_ANOTHER: Final = "name another file with --journal PATH"
+# Another journal would know nothing of the job.
+_MEND: Final = "see that its disk is in order, then run the same command again"
 
 migrations = Migrations("chunkup")
 
@@ -138,6 +141,22 @@ def m002_notes(db: Database) -> None:
     """)
 
 
+@migrations()
+def m003_sets(db: Database) -> None:
+    """Jobs of one command as a set; what a person decided, or asks a running job to do.
+
+    ``given`` is the path as the command had it, which is how results are named. ``stop_asked``
+    is read by the process that owns the job.
+    """
+    for change in (
+        "ALTER TABLE jobs ADD COLUMN given BLOB",
+        "ALTER TABLE jobs ADD COLUMN stop_asked REAL",
+        "ALTER TABLE uploads ADD COLUMN doubted INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX jobs_by_set ON jobs (set_id)",
+    ):
+        db.execute(change)
+
+
 def open_database(path: Path) -> Database:
     """Open the journal at ``path``, made or brought up to date where that is needed.
 
@@ -155,7 +174,7 @@ def open_database(path: Path) -> Database:
         raise translate(error, path) from error
     except OSError as error:
         raise JournalTrouble(
-            f"the journal {path} cannot be opened: {error.strerror}", hint=_NAME_ANOTHER
+            f"the journal {path} cannot be opened: {error.strerror}", hint=_MEND
         ) from error
 
 
@@ -165,14 +184,14 @@ def translate(error: sqlite3.Error, path: Path) -> BadJournal | JournalTrouble:
     primary = code & 0xFF if isinstance(code, int) else None
     if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return BadJournal(
-            f"the journal {path} is damaged: {error}",
-            hint=f"keep it aside to look at, and {_NAME_ANOTHER}",
+            f"the journal {path} is damaged: {error}; it was left as it is",
+            hint=f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}",
         )
     if primary == sqlite3.SQLITE_FULL:
         return JournalTrouble(
             f"no space is left for the journal {path}", hint="free some space, then resume"
         )
-    return JournalTrouble(f"the journal {path} failed: {error}", hint=_NAME_ANOTHER)
+    return JournalTrouble(f"the journal {path} failed: {error}", hint=_MEND)
 
 
 def _open_locked(path: Path) -> Database:
@@ -212,11 +231,11 @@ def _check_identity(db: Database, path: Path) -> None:
     (found,) = db.execute("PRAGMA application_id").fetchone()
     if found != APPLICATION_ID:
         raise BadJournal(f"{path} is some other program's database", hint=_NAME_ANOTHER)
-    known = {m001_facts.__name__, m002_notes.__name__}
+    known = {m001_facts.__name__, m002_notes.__name__, m003_sets.__name__}
     if any(row.name not in known for row in migrations.applied(db)):
         raise BadJournal(
             f"the journal {path} was written by a newer version of chunkup",
-            hint=f"update chunkup, or {_NAME_ANOTHER}",
+            hint="pip install --upgrade chunkup-uploads",
         )
 
 
@@ -233,7 +252,7 @@ def _check_place(path: Path) -> None:
     if place.st_mode & stat.S_IWOTH and not sticky:
         raise BadJournal(
             f"everybody may write in {folder}, so nothing in it can be trusted",
-            hint=f"chmod o-w {folder}, or {_NAME_ANOTHER}",
+            hint=f"chmod o-w {shlex.quote(str(folder))}",
         )
     try:
         found = path.lstat()

@@ -1,0 +1,265 @@
+"""The one command that gets a person on, for every error there is.
+
+A hint is meant to be pasted, so it is a command and nothing beside it: no sentence around it,
+and no ``#`` comment behind it, which zsh takes for arguments unless it was told otherwise.
+What has to be repaired first stands in the message, and in ``docs/errors.md``.
+
+Some errors bring a command of their own, which knows no destination, since the engine knows
+neither the profile nor the journal flag of the command that ran it; it is completed here. Others
+bring a sentence, which remains where no command is known to help.
+"""
+
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from chunkup.cli.options import Where
+from chunkup.errors import (
+    BadOption,
+    Busy,
+    ChunkupError,
+    Forbidden,
+    Interrupted,
+    JobEnded,
+    NoSuchJob,
+    OtherAccount,
+    OutcomeUnknown,
+    OutOfQuota,
+    Refused,
+    SourceChanged,
+    SourceGone,
+    Stopped,
+    TooSlow,
+    Unauthorized,
+    Untrusted,
+)
+from chunkup.models import PART_SIZE, Job, Span
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What is known when an error is about to be printed."""
+
+    error: ChunkupError
+    where: Where
+    job: Job | None
+
+    @property
+    def job_id(self) -> str | None:
+        # An upload may have ended one job and begun another since ``job`` was looked up.
+        return self.error.job_id or (self.job.id if self.job else None)
+
+    def command(self, *words: str) -> str:
+        """A command with the destination, or with the journal alone if it asks only that."""
+        if words[0] not in _LOCAL:
+            return self.where.command(*words)
+        journal = ["--journal", str(self.where.journal)] if self.where.journal else []
+        return shlex.join(["chunkup", *words, *journal])
+
+
+_Row = Callable[[_Case], str | None]
+
+
+def advise(error: ChunkupError, where: Where, job: Job | None = None) -> str | None:
+    """The hint to print below an error.
+
+    One whole command with destination and journal, never with a secret: the error's own if it
+    has one. Its own sentence where no command would help; None if there is neither.
+
+    Args:
+        error: What went wrong.
+        where: The destination of the command that failed.
+        job: The job that it is about, if one is known; its id alone permits less.
+    """
+    case, row = _Case(error, where, job), _row(type(error))
+    ways = (row, _own) if isinstance(error, _KNOWN_BETTER) else (_own, row)
+    command = next((command for way in ways if (command := way(case))), None)
+    return error.hint if command is None else _pasteable(command)
+
+
+def advise_by_code(code: str | None, where: Where, job: Job) -> str | None:
+    """The command that gets a job on which nobody runs, by the code of its last run's end.
+
+    None where nothing is known but to look at the job, and for codes of other versions.
+    """
+    kind = next((kind for kind in _tree(ChunkupError) if kind.code == code), None)
+    row = _row(kind) if kind else _show
+    if row in {_show, _stop, _jobs, _accept}:
+        return None
+    command = row(_Case(ChunkupError(""), where, job))
+    return _pasteable(command) if command else None
+
+
+@contextmanager
+def advising(journal: Path | None) -> Iterator[None]:
+    """For commands that ask the journal alone: their errors leave with a whole command."""
+    try:
+        yield
+    except ChunkupError as error:
+        where = Where(None, None, None, allow_http=False, no_key=False, journal=journal)
+        error.hint = advise(error, where)
+        raise
+
+
+def _row(kind: type[ChunkupError]) -> _Row:
+    return next(_ROWS[above] for above in kind.__mro__ if above in _ROWS)
+
+
+def _tree(kind: type[ChunkupError]) -> Iterator[type[ChunkupError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
+
+
+# --- rows -------------------------------------------------------------------------------------
+
+
+def _said(_: _Case) -> None:
+    """Nothing is known that is better than the error's own sentence."""
+
+
+def _own(case: _Case) -> str | None:
+    """The command that the error brought, with the destination unless it has one."""
+    hint = case.error.hint or ""
+    try:
+        program, *words = shlex.split(hint)
+    except ValueError:  # a sentence with an apostrophe, or none at all
+        return None
+    if program != "chunkup" or not words:
+        return None
+    destination = shlex.split(case.command(words[0]))[2:]
+    has_one = words[len(words) - len(destination) :] == destination or "--base-url" in words
+    return hint if has_one or "--help" in words else case.command(*words)
+
+
+def _resume(case: _Case) -> str | None:
+    return case.command("resume", case.job_id) if case.job_id else None
+
+
+def _resume_at_home(case: _Case) -> str | None:
+    """A job that was asked for with what belongs to another: as it was begun."""
+    if case.job is None:
+        return None
+    return Where.of(case.job.account, case.where.journal).command("resume", case.job.id)
+
+
+def _resume_from_elsewhere(case: _Case) -> str | None:
+    if case.job_id is None:
+        return None
+    return case.command("resume", case.job_id, "--source", "NEW_PATH")
+
+
+def _show(case: _Case) -> str | None:
+    return case.command("show", case.job_id) if case.job_id else None
+
+
+def _stop(case: _Case) -> str | None:
+    return case.command("stop", case.job_id) if case.job_id else None
+
+
+def _jobs(case: _Case) -> str:
+    return case.command("jobs")
+
+
+def _accept(case: _Case) -> str | None:
+    """The first candidate: accepting checks it, and refuses one that is not ours."""
+    candidates = case.error.candidates if isinstance(case.error, OutcomeUnknown) else ()
+    if case.job_id is None or not candidates:
+        return _show(case)
+    return case.command("resume", case.job_id, "--accept", candidates[0])
+
+
+def _upload(case: _Case) -> str | None:
+    if case.job is None:
+        return _show(case)
+    return case.command("upload", *_content(case.job))
+
+
+def _upload_fresh(case: _Case) -> str | None:
+    if case.job is None:
+        return _show(case)
+    return case.command("upload", *_content(case.job), "--fresh")
+
+
+# They ask the journal, whose only flag is its own path.
+_LOCAL: Final = frozenset({"jobs", "show", "stop"})
+
+# Here the table knows more than the raise: the job's own account, the journal, the candidates.
+_KNOWN_BETTER: Final = (BadOption, NoSuchJob, OutcomeUnknown)
+
+_ROWS: Final[dict[type, _Row]] = {
+    ChunkupError: _show,
+    Refused: _said,
+    BadOption: _resume_at_home,
+    NoSuchJob: _jobs,
+    SourceChanged: _upload,
+    SourceGone: _resume_from_elsewhere,
+    Unauthorized: _resume,
+    Forbidden: _resume,
+    OutOfQuota: _resume,
+    Untrusted: _resume,
+    OtherAccount: _upload_fresh,
+    JobEnded: _upload,
+    TooSlow: _resume,
+    Busy: _stop,
+    OutcomeUnknown: _accept,
+    Stopped: _resume,
+    Interrupted: _resume,
+}
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def _content(job: Job) -> list[str]:
+    """The arguments of ``upload`` that describe this job's content, defaults left away."""
+    from chunkup.source import mime_type_of
+
+    words = [job.path, "--purpose", job.purpose]
+    if job.span == Span(0, job.fingerprint.size):
+        if job.filename != os.path.basename(job.path):  # noqa: PTH119  (any text, no path of ours)
+            words += ["--filename", job.filename]
+        if job.mime_type != mime_type_of(job.filename):
+            words += ["--mime-type", job.mime_type]
+    else:
+        # A shard's name and stretch are made by the splitting, and it alone can make them anew.
+        words.append("--split")
+    if job.expires_after is not None:
+        words += ["--expires-after", f"{job.expires_after}s"]
+    if job.part_size != PART_SIZE:
+        words += ["--part-size", str(job.part_size)]
+    if not job.md5:
+        words.append("--no-md5")
+    return words
+
+
+def _pasteable(command: str) -> str:
+    """The same command in characters that a terminal shows as they are.
+
+    What is printed is escaped on its way to the terminal, and an escaped name would be another
+    file's. Only names with control characters, or that are no text, come to look different.
+    """
+    if command.isprintable():
+        return command
+    return " ".join(
+        shlex.quote(word) if word.isprintable() else _ansi_quoted(word)
+        for word in shlex.split(command)
+    )
+
+
+def _ansi_quoted(word: str) -> str:
+    r"""As ``$'…'``, which bash, zsh and ksh read; bytes as ``\033``, since octal has one length."""
+    return f"$'{''.join(_readable(char) for char in word)}'"
+
+
+def _readable(char: str) -> str:
+    if char.isprintable() and char not in "'\\":
+        return char
+    # A byte of a file name that is no text is half of a surrogate pair here.
+    stray = "\udc80" <= char <= "\udcff"
+    encoded = char.encode("utf-8", "surrogateescape" if stray else "surrogatepass")
+    return "".join(f"\\{byte:03o}" for byte in encoded)

@@ -1,0 +1,81 @@
+"""What a person asks for, as a job that can be. Refusals come before anything is sent."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from chunkup.endpoint import Endpoint
+from chunkup.errors import BadOption
+from chunkup.models import Account, Job, Limits, Plan
+from chunkup.planner import plan, whole
+from chunkup.source import inspect, mime_type_of
+from chunkup.text import duration_text, printable
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What the Files shall be; the arguments of an upload that are not about how to send.
+
+    ``filename`` and ``mime_type`` of None follow from the path. ``expires_after`` is in seconds
+    after the File's creation, 3600 to 2592000 (the API's own bounds).
+    """
+
+    purpose: str
+    filename: str | None = None
+    mime_type: str | None = None
+    expires_after: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.purpose or not self.purpose.isprintable() or len(self.purpose) > 64:
+            raise BadOption(f"{self.purpose!r} is not a purpose", hint="say --purpose user_data")
+        seconds = self.expires_after
+        if seconds is not None and not 3600 <= seconds <= 2_592_000:
+            raise BadOption(
+                f"a File can expire 1 h to 30 d after it is made, not {duration_text(seconds)}",
+                hint="give between 1h and 30d",
+            )
+
+
+def describe(  # noqa: PLR0913  (each is one thing that decides about a job)
+    path: str | os.PathLike[str],
+    content: Content,
+    endpoint: Endpoint,
+    limits: Limits,
+    *,
+    part_size: int,
+    md5: bool,
+) -> tuple[Job, Plan]:
+    """The job that uploads this file, and how it would be cut. Looks at the file and nothing else.
+
+    The job has no id, set and full account yet: those are the journal's.
+
+    Raises:
+        Refused: It cannot be uploaded.
+    """
+    given = os.fspath(path)
+    real, found = inspect(path)
+    span = whole(found.size, given)
+    name = content.filename or PurePath(given).name
+    if any("\ud800" <= char <= "\udfff" for char in name):
+        raise BadOption(
+            f"the name of {printable(given)} is no valid text",
+            hint="give the File another name with --filename NAME",
+        )
+    job = Job(
+        id="",
+        set_id="",
+        account=Account(endpoint.base_url),
+        path=real,
+        span=span,
+        fingerprint=found,
+        purpose=content.purpose,
+        filename=name,
+        mime_type=content.mime_type or mime_type_of(name),
+        created_at=time.time(),
+        expires_after=content.expires_after,
+        part_size=part_size,
+        md5=md5,
+        given=given,
+    )
+    return job, plan(span, part_size=part_size, purpose=content.purpose, limits=limits, path=given)

@@ -1,0 +1,192 @@
+"""Jobs of one command as a set: what of it is there already, and whether it is finished.
+
+A set is unfinished while one of its jobs is open or failed, or while the id of a File that it
+made has not reached whoever asked for it. As long as that is so, the same command means the
+rest of the set, and what the set has finished counts as done.
+"""
+
+import json
+import os
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from sqlite_utils import Database
+
+from chunkup.journal.facts import read_jobs, write_job
+from chunkup.journal.names import new_id
+from chunkup.models import Job, RemoteFile
+
+
+class Standing(StrEnum):
+    """What an adopted job is to the command that wants it."""
+
+    NEW = "new"
+    OPEN = "open"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A job that a command works for; ``file`` where an earlier command of the set made it."""
+
+    job: Job
+    standing: Standing
+    file: RemoteFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A finished job whose file has another time now; ``md5`` is that of what was sent."""
+
+    job_id: str
+    path: str
+    md5: str
+
+
+_ENDED = """
+    SELECT kind, file, printed, set_id,
+        (SELECT md5 FROM asks WHERE job_id = jobs.id ORDER BY generation DESC, number DESC LIMIT 1)
+            AS md5
+    FROM jobs LEFT JOIN endings ON endings.job_id = jobs.id WHERE jobs.id = ?
+"""
+_UNFINISHED = """
+    SELECT EXISTS (
+        SELECT 1 FROM jobs LEFT JOIN endings ON endings.job_id = jobs.id
+        WHERE set_id = ?
+            AND (kind IS NULL OR kind = 'failed' OR (kind = 'completed' AND NOT printed))
+    )
+"""
+
+
+def adopt_all(
+    db: Database, wanted: Sequence[Job], proven: Collection[str], *, fresh: bool
+) -> list[Adopted]:
+    """For each wanted job the one to work for, in the same order; what is missing is added.
+
+    ``proven`` are ids of finished jobs whose file has the content that was sent, although its
+    time moved. New jobs join the set of the first that was found. Two that want the same get
+    the same. ``fresh`` looks for none.
+    """
+    found: dict[tuple[object, ...], Adopted | None] = {}
+    replaced: dict[tuple[object, ...], Job] = {}
+    for job in wanted:
+        if job.identity not in found:
+            before = None if fresh else _before(db, job)
+            standing = None if before is None else _standing(db, job, before, proven)
+            found[job.identity] = standing
+            if before is not None and standing is None:
+                replaced[job.identity] = before
+    home = next((member.job.set_id for member in found.values() if member), None)
+    adopted: list[Adopted] = []
+    for job in wanted:
+        member = found[job.identity]
+        if member is None:
+            old = replaced.get(job.identity)
+            if home is None:
+                again = old is not None and unfinished(db, old.set_id)
+                home = old.set_id if old is not None and again else job.set_id
+            for failed in [like for like in same_as(db, job) if _kind(db, like.id) == "failed"]:
+                _leave(db, failed)  # what is made good keeps no set unfinished
+            if old is not None and old.set_id == home:
+                member = Adopted(succeed(db, old, job), Standing.NEW)
+            else:
+                member = Adopted(add(db, replace(job, set_id=home)), Standing.NEW)
+            found[job.identity] = member
+        adopted.append(member)
+    return adopted
+
+
+def suspects(db: Database, wanted: Sequence[Job]) -> list[Suspect]:
+    """Finished jobs of unfinished sets that only the time of their file speaks against."""
+    found = {}
+    for job in wanted:
+        before = _before(db, job)
+        if before is None or before.fingerprint.mtime_ns == job.fingerprint.mtime_ns:
+            continue
+        row = next(db.query(_ENDED, [before.id]))
+        whole = before.fingerprint.size == job.fingerprint.size
+        if row["kind"] == "completed" and row["md5"] and whole and unfinished(db, before.set_id):
+            found[before.id] = Suspect(before.id, job.path, row["md5"])
+    return list(found.values())
+
+
+def unfinished(db: Database, set_id: str) -> bool:
+    """Whether something of the set is still to be done, or to be told."""
+    (answer,) = db.execute(_UNFINISHED, [set_id]).fetchone()
+    return bool(answer)
+
+
+def files(db: Database, set_id: str) -> dict[str, RemoteFile]:
+    """The Files of a set's finished jobs, by job."""
+    rows = db.execute(
+        "SELECT id, file FROM jobs JOIN endings ON endings.job_id = jobs.id"
+        " WHERE set_id = ? AND kind = 'completed'",
+        [set_id],
+    )
+    return {job_id: RemoteFile(**json.loads(file)) for job_id, file in rows.fetchall()}
+
+
+def add(db: Database, job: Job) -> Job:
+    """A new job under a new id."""
+    added = replace(job, id=new_id())
+    while read_jobs(db, "id = ?", [added.id]):
+        added = replace(job, id=new_id())
+    write_job(db, added)
+    return added
+
+
+def succeed(db: Database, old: Job, job: Job) -> Job:
+    """Add a job that takes the place of an ended one in its set."""
+    _leave(db, old)
+    return add(db, replace(job, set_id=old.set_id, created_at=old.created_at))
+
+
+def same_as(db: Database, job: Job, *, still_open: bool = False) -> list[Job]:
+    """Every job that means the same as this one, or every open one; in the order they came.
+
+    That is the journal's own order: a clock may have been put back between two commands.
+    """
+    where = "path = ?" + " AND id NOT IN (SELECT job_id FROM endings)" * still_open
+    path = [os.fsencode(job.path)]
+    rows = db.execute(f"SELECT id FROM jobs WHERE {where} ORDER BY rowid", path).fetchall()
+    candidates = {found.id: found for found in read_jobs(db, where, list[object](path))}
+    return [candidates[id_] for (id_,) in rows if candidates[id_].identity == job.identity]
+
+
+def _before(db: Database, job: Job) -> Job | None:
+    """The last job that meant the same and was not ended by a person; open ones first."""
+    last = None
+    for found in same_as(db, job):
+        kind = _kind(db, found.id)
+        if kind is None:
+            return found
+        if kind != "cancelled":
+            last = found
+    return last
+
+
+def _standing(db: Database, job: Job, before: Job, proven: Collection[str]) -> Adopted | None:
+    row = next(db.query(_ENDED, [before.id]))
+    if row["kind"] is None:
+        return Adopted(before, Standing.OPEN)
+    if row["kind"] == "failed" or not unfinished(db, before.set_id):
+        return None
+    seen, now = before.fingerprint, job.fingerprint
+    if seen.size != now.size or (seen.mtime_ns != now.mtime_ns and before.id not in proven):
+        return None
+    file = RemoteFile(**json.loads(row["file"]))
+    if file.expires_at is not None and file.expires_at <= time.time():
+        return None
+    return Adopted(before, Standing.DONE, file)
+
+
+def _leave(db: Database, job: Job) -> None:
+    """Let a job be a set of its own."""
+    db.execute("UPDATE jobs SET set_id = id WHERE id = ?", [job.id])
+
+
+def _kind(db: Database, job_id: str) -> str | None:
+    row = db.execute("SELECT kind FROM endings WHERE job_id = ?", [job_id]).fetchone()
+    return None if row is None else str(row[0])
