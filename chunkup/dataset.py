@@ -22,6 +22,7 @@ from chunkup.machine import OPEN, Phase
 from chunkup.models import Fingerprint, Job, RemoteFile
 
 AT_ONCE: Final = 8
+ELSEWHERE: Final = "it belongs to another destination or account"
 _RECENT: Final = 7 * 86400.0
 
 
@@ -183,9 +184,7 @@ async def unfinished(engine: Engine, *, any_age: bool, orders: Orders = GO_ON) -
             continue
         ours = [line for line in due if line.job.account == account]
         left += [
-            (line, "it belongs to another destination or account")
-            for line in due
-            if line.phase in OPEN and line.job.account != account
+            (line, ELSEWHERE) for line in due if line.phase in OPEN and line.job.account != account
         ]
         if not ours:
             continue

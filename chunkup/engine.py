@@ -3,13 +3,22 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from chunkup.api import Api
 from chunkup.decisions import accept, cancel, give_up
 from chunkup.endpoint import Endpoint
-from chunkup.errors import BadOption, Busy, ChunkupError, OutcomeUnknown, SourceChanged, Stopped
+from chunkup.errors import (
+    BadOption,
+    Busy,
+    ChunkupError,
+    JournalTrouble,
+    OutcomeUnknown,
+    SourceChanged,
+    Stopped,
+)
 from chunkup.intake import Content, describe
 from chunkup.journal import Adopted, Journal, Standing
 from chunkup.ledger import Claim, Emit, Ledger
@@ -236,6 +245,11 @@ class Engine:
             self._stops.add(job.id, task)
             try:
                 return await task
+            except ChunkupError:
+                # Whatever went wrong, a job that was taken over meanwhile is no more ours.
+                with suppress(JournalTrouble):
+                    await journal.check(job.id)
+                raise
             except asyncio.CancelledError:
                 asked, caller = self._stops.remove(job.id), asyncio.current_task()
                 if not asked or (caller is not None and caller.cancelling()):

@@ -65,6 +65,7 @@ class Run:
         self._proof = Proof(ledger.job, shop.slots, suspect=moved)
         self._link = Link(ledger, shop, self._proof)
         self._created = 0
+        self._concluded = False
         self._life: float | None = None
 
     @property
@@ -211,6 +212,7 @@ class Run:
         match outcome:
             case Done(file, recovered):
                 await self._ledger.record(Completed(file, recovered))
+                self._concluded = True
                 self._ledger.tell(events.Completed, file=file, recovered=recovered)
             case NotDone(reason):
                 await self._ledger.record(CompleteRefused(ask.upload_id, reason.code))
@@ -225,6 +227,9 @@ class Run:
 
     def _finish(self, file: RemoteFile | None, failure: Failed | None) -> RemoteFile:
         if file is not None:
+            if not self._concluded:
+                tell = self._ledger.tell
+                tell(events.Completed, file=file, recovered=False, reused=True)
             return file
         why = f"failed: {failure.message}" if failure else "was cancelled"
         raise JobEnded(f"job {self._job.id} {why}", hint="upload the file anew")

@@ -119,7 +119,7 @@ async def test_another_destination_is_left_and_its_command_goes_there(
         assert (left.code, left.out, here.calls, there.calls) == (0, "", [], [])
         assert f"leaving {job} (" in left.err
         assert "it belongs to another destination or account" in left.err
-        command = left.err.strip().partition("; take it with: ")[2]
+        command = left.err.strip().partition("; take it under its own key with: ")[2]
         taken = await shell.paste(command)
         assert taken.code == 0, taken.err
         assert there.files[0].id == taken.out.strip()

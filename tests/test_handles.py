@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from test_leftovers import count
 import chunkup
 from chunkup import events
 from chunkup.errors import NoSuchFile, Rejected
+from chunkup.handles import Feed
 
 SIZE = 10_500
 
@@ -123,7 +124,11 @@ async def test_a_stopped_run_raises_stopped_and_the_same_call_goes_on(
         (job,) = await uploader.jobs()
         assert (job.state, job.done) == ("stopped", 4000)
         await let_go(house, go)
-        file = await uploader.start(source, purpose="batch")
+        again = uploader.start(source, purpose="batch")
+        assert await again.ready() == run.job_id
+        assert again.progress is not None
+        assert again.progress.done == 4000
+        file = await again
     assert house.content(file.id) == source.read_bytes()
     assert house.whole_bytes == SIZE - 4000
     assert house.calls.count("create") == 1
@@ -150,6 +155,29 @@ async def test_to_stop_what_is_over_changes_nothing(
         file = await run
         run.stop()
         assert await run == file
+
+
+async def test_a_second_stop_does_not_disturb_the_tidying_up_after_the_first() -> None:
+    begun, stopping, tidied = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work(_: Callable[[events.Event], None]) -> chunkup.RemoteFile:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopping.set()
+            await asyncio.to_thread(int)
+            tidied.set()
+        raise AssertionError
+
+    run = chunkup.AsyncRun("a", work, None)
+    await begun.wait()
+    run.stop()
+    await stopping.wait()
+    run.stop()
+    with pytest.raises(chunkup.Stopped):
+        await run
+    assert tidied.is_set()
 
 
 @pytest.mark.parametrize("started", [True, False])
@@ -281,6 +309,33 @@ async def test_a_reader_of_what_was_closed_hears_that_it_stopped(
     await uploader.aclose()
     with pytest.raises(chunkup.Stopped, match="goes on"):
         await anext(given)
+
+
+async def test_a_feed_gives_what_there_was_and_then_the_error() -> None:
+    async def items() -> AsyncGenerator[int, None]:
+        yield 1
+        raise ZeroDivisionError
+
+    feed = Feed(items())
+    await feed.wait()
+    assert await anext(feed) == 1
+    with pytest.raises(ZeroDivisionError):
+        await anext(feed)
+
+
+async def test_a_feed_that_fails_when_its_reader_is_gone_is_complained_of_nowhere() -> None:
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
+
+    async def items() -> AsyncGenerator[int, None]:
+        yield 1
+        raise ZeroDivisionError
+
+    feed = Feed(items())
+    await feed.wait()
+    del feed
+    gc.collect()
+    assert complaints == []
 
 
 async def test_a_refusal_of_one_reaches_the_reader_of_all(

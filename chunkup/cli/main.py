@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from chunkup import __version__
+from chunkup.cli.streams import secure
 from chunkup.errors import ChunkupError, Interrupted, Refused
 from chunkup.text import printable
 
@@ -26,6 +27,9 @@ _COMMANDS: Final = {
     "demo": ("chunkup.cli.demo", "Watch an upload be killed and resumed, without a key."),
     "completion": ("chunkup.cli.completion", "Let a shell complete commands, jobs and profiles."),
 }
+# What click takes for yes in a variable.
+_YES: Final = frozenset({"1", "true", "t", "yes", "y", "on"})
+
 # For fingers that know them from elsewhere: they work, and no help lists them.
 _ALIASES: Final = {"ls": "jobs", "status": "show"}
 
@@ -125,6 +129,7 @@ def cli(verbose: int) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code; never a traceback for what a user can cause."""
+    secure()
     sys.exit(run(arguments))
 
 
@@ -141,6 +146,8 @@ def run(arguments: list[str] | None = None) -> int:
         return _ended(arguments, Usage(error.format_message(), hint=f"{where} --help"))
     except click.ClickException as error:
         return _ended(arguments, Usage(error.format_message()))
+    except OSError as error:  # of click itself, when it writes a help or the version
+        return _ended(arguments, ChunkupError(f"standard output failed: {error.strerror}"))
     except (click.Abort, KeyboardInterrupt):
         return _ended(arguments, Interrupted("interrupted before anything was sent"))
     return result if isinstance(result, int) else 0
@@ -150,7 +157,7 @@ def _ended(arguments: list[str] | None, error: ChunkupError) -> int:
     """Say an error that came before there was anything to do; its exit code."""
     say_error(error)
     words = sys.argv[1:] if arguments is None else arguments
-    wanted = "--json" in words or os.environ.get("CHUNKUP_JSON", "") not in {"", "0", "false"}
+    wanted = "--json" in words or os.environ.get("CHUNKUP_JSON", "").lower() in _YES
     if wanted and not {"upload", "resume"}.isdisjoint(words):
         from chunkup.cli.output import Output, nothing_done
 

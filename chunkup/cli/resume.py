@@ -228,14 +228,16 @@ async def _stopped(
 
 def _announced(found: "Selection", where: Where) -> "Iterator[str]":
     """What will be done and what will not, before anything is: a line for each, or each set."""
+    from chunkup import dataset
     from chunkup.machine import Phase
 
     reasons = {line.job.id: why for line, why in found.left}
     for lines in _by_set([line for line, _ in found.left]):
         there = Where.of(lines[0].job.account, where.journal)
         words = ["--all"] if len(lines) > _FEW else [line.job.id for line in lines]
-        command = there.command("resume", *words)
-        yield f"leaving {_files(lines)}: {reasons[lines[0].job.id]}; take it with: {command}"
+        command, why = there.command("resume", *words), reasons[lines[0].job.id]
+        key = " under its own key" if why == dataset.ELSEWHERE else ""
+        yield f"leaving {_files(lines)}: {why}; take it{key} with: {command}"
     for lines in _by_set(found.held):
         yield f"leaving {_files(lines)}: another process is running it"
     for done in (False, True):

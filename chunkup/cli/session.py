@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from chunkup.cli.streams import secure
 from chunkup.errors import ChunkupError, Interrupted
 
 _Result = TypeVar("_Result")
@@ -32,7 +31,6 @@ def run(
     Raises:
         Interrupted: A signal came; what was accepted is kept.
     """
-    secure()
     with asyncio.Runner() as runner:
         return runner.run(_stoppable(work, go_on, restore))
 

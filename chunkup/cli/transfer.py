@@ -8,17 +8,26 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import click
+
 from chunkup import events
 from chunkup.cli.advice import advise, advise_by_code
 from chunkup.cli.main import say, say_error
 from chunkup.cli.options import Where
 from chunkup.cli.output import InOrder, Output, nothing_done
 from chunkup.cli.session import run, worst
-from chunkup.cli.streams import secure
 from chunkup.cli.talk import Talk
 from chunkup.dataset import Dataset, Result
 from chunkup.engine import Engine
-from chunkup.errors import Busy, ChunkupError, OutcomeUnknown, Stopped
+from chunkup.errors import (
+    Busy,
+    ChunkupError,
+    Interrupted,
+    OutcomeUnknown,
+    SourceChanged,
+    Stopped,
+    Unauthorized,
+)
 from chunkup.events import Event, Summary
 from chunkup.listener import careful
 from chunkup.models import Job
@@ -49,7 +58,9 @@ class Transfer:
     def __init__(self, where: Where, talk: Talk) -> None:
         self._where = where
         self._format = talk.format
-        secure()
+        self._quiet = talk.quiet
+        # Jobs that have an Upload: only these are worth going on with under another key.
+        self._begun: set[str] = set()
         self._output = Output(as_json=talk.json)
         self._renderer = make_renderer("none" if talk.quiet else _progress(talk))
         self._task: Task | None = None
@@ -73,6 +84,8 @@ class Transfer:
         except ChunkupError as error:
             failure, code = error, error.exit_code
             self._renderer.pause()
+            if isinstance(error, Interrupted) and sys.stderr.isatty():
+                click.echo(err=True)  # the terminal has put ^C where this would begin
             say_error(self._advised(error))
         finally:
             self._renderer.close()
@@ -113,6 +126,24 @@ class Transfer:
             if count > _ALIKE:
                 more = count - _ALIKE
                 say(code, f"the same for {more} more file{'s' * (more > 1)}")
+        if len(task.dataset.members) > 1 and self._errors and not self._quiet:
+            self._renderer.pause()
+            click.echo(self._balance(len(task.dataset.members)), err=True)
+
+    def _balance(self, files: int) -> str:
+        """How a command with many files ended that did not end well."""
+        done = self._counts["completed"] + self._counts["reused"]
+        rest = [
+            f"{self._counts[name]} {said}"
+            for name, said in (
+                ("failed", "failed"),
+                ("stopped", "stopped"),
+                ("busy", "held by another process"),
+                ("unknown", "in doubt"),
+            )
+            if self._counts[name]
+        ]
+        return f"{done} of {files} files are done; {', '.join(rest)}"
 
     def _say(self, result: Result, job: Job, error: ChunkupError) -> None:
         """An error of one file; what hits many alike is told a few times and then counted."""
@@ -138,6 +169,10 @@ class Transfer:
 
     def _watch(self, event: Event) -> None:
         self._last = event.job
+        if isinstance(event, events.UploadCreated | events.PartAccepted) or (
+            isinstance(event, events.JobStarted) and event.done
+        ):
+            self._begun.add(event.job)
         self._renderer.show(event)
         self._output.event(self._whole(event))
 
@@ -187,6 +222,9 @@ class Transfer:
 
     def _advised(self, error: ChunkupError, job: Job | None = None) -> ChunkupError:
         error.hint = advise(error, self._where, job)
+        if isinstance(error, Unauthorized) and job is not None and job.id not in self._begun:
+            # With the right key this is another account's job, and nothing of it is worth keeping.
+            error.hint = advise_by_code(SourceChanged.code, self._where, job)
         return error
 
 

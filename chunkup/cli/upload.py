@@ -18,7 +18,7 @@ from chunkup.cli.options import (
     transport_options,
     where_options,
 )
-from chunkup.cli.streams import put, secure
+from chunkup.cli.streams import put
 from chunkup.cli.talk import Talk, talk_options
 from chunkup.text import printable, size_text
 
@@ -129,7 +129,6 @@ async def _asked_for(
 
 
 def _show_plans(engine: "Engine", paths: tuple[str, ...], content: "Content", talk: Talk) -> int:
-    secure()
     plans = [(path, *engine.describe(path, content)) for path in paths]
     for path, job, plan in plans:
         parts = "1 part" if plan.count == 1 else f"{plan.count} parts"

@@ -75,15 +75,14 @@ class Owner:
         if row and row[0] is not None and not takeover:
             (self._folder / row[0]).unlink(missing_ok=True)
 
-    def release(self, db: Database, job_id: str) -> bool:
-        """Give the job back, if it is still ours; whether it was."""
-        cursor = db.execute(
+    def release(self, db: Database, job_id: str) -> None:
+        """Give the job back, if it is still ours."""
+        db.execute(
             "UPDATE jobs SET owner = NULL, owner_pid = NULL, owner_host = NULL,"
             " owner_since = NULL, stop_asked = NULL WHERE id = ? AND owner = ?",
             [job_id, self.id],
         )
         self._claimed.discard(job_id)
-        return cursor.rowcount == 1
 
     def check(self, db: Database, job_id: str) -> None:
         """Refuse to write about a job that was ours and was taken over.

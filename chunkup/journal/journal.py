@@ -237,14 +237,11 @@ class Journal:
 
         return await self._do(work, writes=True)
 
-    async def release(self, job_id: str, run: int, error: ChunkupError | None) -> bool:
-        """Give the job back and note how the run ended; None for a File.
+    async def release(self, job_id: str, run: int, error: ChunkupError | None) -> None:
+        """Give the job back and note how the run ended; None for a File."""
 
-        False if it was not ours any more, since another process took it over.
-        """
-
-        def work(db: Database) -> bool:
-            ours = self._owner.release(db, job_id)
+        def work(db: Database) -> None:
+            self._owner.release(db, job_id)
             db.execute(
                 "UPDATE runs SET ended_at = ?, exit_code = ?, code = ?, message = ?,"
                 " request_id = ? WHERE id = ?",
@@ -257,9 +254,8 @@ class Journal:
                     run,
                 ],
             )
-            return ours
 
-        return await self._do(work, writes=True)
+        await self._do(work, writes=True)
 
     async def ask_to_stop(self, job_id: str) -> None:
         """Ask the process that owns the job to stop it; that looks about once a second."""
@@ -274,6 +270,14 @@ class Journal:
     async def asked_to_stop(self) -> list[str]:
         """Ids of jobs claimed here that somebody wants to be stopped."""
         return await self._do(self._owner.asked_to_stop)
+
+    async def check(self, job_id: str) -> None:
+        """Refuse to go on with a job that was claimed here and was taken over since.
+
+        Raises:
+            Busy: It is somebody else's now.
+        """
+        await self._do(lambda db: self._owner.check(db, job_id))
 
     def holder_lives(self, line: JobLine) -> bool:
         """Whether the process that a job's row names still holds it."""
