@@ -1,157 +1,25 @@
-"""Blocking calls for scripts, threads and notebooks: one engine thread with its own loop.
-
-The caller waits in short steps, so that Ctrl-C reaches it; the engine then stops the run,
-which keeps its receipts.
-"""
+"""Blocking calls for scripts, threads and notebooks: the face for programs without a loop."""
 
 import asyncio
-import atexit
 import os
 import sys
-import threading
-import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from chunkup import events
 from chunkup.dataset import Result
 from chunkup.endpoint import KeySource
-from chunkup.engine import Engine
 from chunkup.handles import AsyncRun
 from chunkup.listener import OnEvent
 from chunkup.models import PART_SIZE, JobInfo, Limits, Options, RemoteFile
 from chunkup.render.notebook import in_kernel
 from chunkup.settings import Changes, Settings
+from chunkup.thread import THREAD
 from chunkup.uploader import AsyncUploader
 
 if TYPE_CHECKING:
     import aiohttp
-
-_Result = TypeVar("_Result")
-
-_STEP: Final = 0.2
-
-
-class _Thread:
-    """The thread. Started at first use, joined at exit; a forked child starts its own."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._uploaders: weakref.WeakSet[AsyncUploader] = weakref.WeakSet()
-
-    def look_after(self, uploader: AsyncUploader) -> None:
-        """Close it once nobody has it any more, at the latest at exit."""
-        self._uploaders.add(uploader)
-        engine = uploader._engine  # noqa: SLF001  (the uploader itself is gone by then)
-        weakref.finalize(uploader, self._forgotten, engine).atexit = False
-
-    def _forgotten(self, engine: Engine) -> None:
-        # Without a loop nothing was ever opened. The collector may come in the middle of
-        # anything, so no lock is taken here.
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(lambda: loop.create_task(engine.aclose()))
-
-    def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Carry out a coroutine on the engine's loop and wait for it, interruptibly."""
-        if self.is_current():
-            work.close()
-            raise RuntimeError(
-                "a listener runs on the engine's own thread and cannot wait there for the engine; "
-                "take what it needs to a thread of its own"
-            )
-        running = asyncio.run_coroutine_threadsafe(work, self._started())
-        try:
-            return _wait(running)
-        except KeyboardInterrupt:
-            running.cancel()
-            with self._lock:
-                loop = self._loop
-            if loop is not None:
-                # The run is over only when its receipts are safe and its claim is given back.
-                _wait(asyncio.run_coroutine_threadsafe(_quiet(loop), loop))
-            raise
-
-    def call(self, act: Callable[[], None]) -> None:
-        """Have something done on the engine's loop, soon."""
-        self._started().call_soon_threadsafe(act)
-
-    def is_current(self) -> bool:
-        """Whether the caller is on the engine's thread."""
-        return threading.current_thread() is self._thread
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_serve,
-                    args=[self._loop, self._uploaders],
-                    name="chunkup-engine",
-                    daemon=True,
-                )
-                self._thread.start()
-            return self._loop
-
-    def stop(self) -> None:
-        """Stop what runs and end the thread."""
-        with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-
-    def forget(self) -> None:
-        """In a forked child: the thread did not come along."""
-        self._lock = threading.Lock()
-        self._loop = self._thread = None
-        self._uploaders = weakref.WeakSet()
-
-
-def _serve(loop: asyncio.AbstractEventLoop, uploaders: "weakref.WeakSet[AsyncUploader]") -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-        # Only who began a run may cancel it: inside, some tasks must not be cut short.
-        for uploader in list(uploaders):
-            loop.run_until_complete(uploader.aclose())
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(_quiet(loop))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-    finally:
-        loop.close()
-
-
-async def _quiet(loop: asyncio.AbstractEventLoop) -> None:
-    """Wait until the cancelled tasks of the loop are over."""
-    others = [
-        task
-        for task in asyncio.all_tasks(loop)
-        if task is not asyncio.current_task() and task.cancelling()
-    ]
-    if others:
-        await asyncio.wait(others)
-
-
-def _wait(running: Future[_Result]) -> _Result:
-    while True:
-        try:
-            return running.result(timeout=_STEP)
-        except TimeoutError:
-            if running.done():
-                return running.result()
-
-
-_thread: Final = _Thread()
-atexit.register(_thread.stop)
-os.register_at_fork(after_in_child=_thread.forget)
 
 
 class Run:
@@ -182,18 +50,18 @@ class Run:
 
     def ready(self) -> str | None:
         """Wait until the job is in the journal; its id, or None if it ended before."""
-        return _thread.run(self._run.ready())
+        return THREAD.run(self._run.ready())
 
     def stop(self) -> None:
         """Stop; receipts are kept. Whoever waits for it gets :class:`chunkup.Stopped`."""
-        _thread.call(self._run.stop)
+        THREAD.call(self._run.stop)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is over, at most ``timeout`` seconds; whether it is."""
         if self._run.done:
             return True  # asyncio would not even look within no time
         try:
-            _thread.run(asyncio.wait_for(self._run.wait(), timeout))
+            THREAD.run(asyncio.wait_for(self._run.wait(), timeout))
         except TimeoutError:
             return False
         return True
@@ -215,7 +83,7 @@ class Run:
             self.wait()
             _note(error, self.job_id)
             raise
-        return _thread.run(_awaited(self._run))
+        return THREAD.run(_awaited(self._run))
 
 
 async def _awaited(run: AsyncRun) -> RemoteFile:
@@ -270,10 +138,10 @@ class Uploader:
             command=command,
             progress=progress,
         )
-        _thread.look_after(self._inner)
+        THREAD.look_after(self._inner)
 
     def __enter__(self) -> Self:
-        _thread.run(self._inner.__aenter__())
+        THREAD.run(self._inner.__aenter__())
         return self
 
     def __exit__(
@@ -282,11 +150,11 @@ class Uploader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _thread.run(self._inner.__aexit__(kind, error, trace))
+        THREAD.run(self._inner.__aexit__(kind, error, trace))
 
     def close(self, grace: float = 10.0) -> None:
         """Stop what runs and close; see :meth:`chunkup.AsyncUploader.aclose`."""
-        _thread.run(self._inner.aclose(grace))
+        THREAD.run(self._inner.aclose(grace))
 
     def with_options(self, **changes: Unpack[Changes]) -> "Uploader":
         """An uploader of the same destination and journal that sends otherwise."""
@@ -346,7 +214,7 @@ class Uploader:
                 on_event=on_event,
             )
 
-        return Run(_thread.run(start()))
+        return Run(THREAD.run(start()))
 
     def resume(
         self,
@@ -411,15 +279,15 @@ class Uploader:
 
     def jobs(self) -> list[JobInfo]:
         """Every job that the journal holds, oldest first."""
-        return _thread.run(self._inner.jobs())
+        return THREAD.run(self._inner.jobs())
 
     def stop(self, job_id: str) -> bool:
         """Stop a job, wherever on this machine it runs; see :meth:`chunkup.AsyncUploader.stop`."""
-        return _thread.run(self._inner.stop(job_id))
+        return THREAD.run(self._inner.stop(job_id))
 
     def cancel(self, job_id: str) -> RemoteFile | None:
         """End a job, here and on the server; see :meth:`chunkup.AsyncUploader.cancel`."""
-        return _thread.run(self._inner.cancel(job_id))
+        return THREAD.run(self._inner.cancel(job_id))
 
 
 def upload(  # noqa: PLR0913  (as Uploader.upload)
@@ -480,7 +348,7 @@ def _noted(
             on_event(event)
 
     try:
-        return _thread.run(work(listen))
+        return THREAD.run(work(listen))
     except KeyboardInterrupt as error:
         _note(error, job_id)
         raise
@@ -494,15 +362,15 @@ def _note(error: KeyboardInterrupt, job_id: str | None) -> None:
 def _given(results: AsyncGenerator[Result]) -> Iterator[Result]:
     """What an asynchronous generator gives; leaving early stops what it does."""
     try:
-        while (result := _thread.run(_next(results))) is not None:
+        while (result := THREAD.run(_next(results))) is not None:
             yield result
     except KeyboardInterrupt as error:
         error.add_note("what was accepted is kept; the same call goes on")
         raise
     finally:
         # On the engine's thread this is the garbage collector, and the loop closes it itself.
-        if not _thread.is_current():
-            _thread.run(_closed(results))
+        if not THREAD.is_current():
+            THREAD.run(_closed(results))
 
 
 # A generator belongs to the loop in which it is first asked for something.

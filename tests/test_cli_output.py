@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import click
+import jsonschema
 import pytest
 from aiohttp import web
 from house import KEY, Handler, call_of, drop
@@ -22,7 +23,6 @@ from chunkup.render import schema
 
 __all__ = ["shell"]
 
-jsonschema: Any = pytest.importorskip("jsonschema")
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 COUNTS = ("completed", "reused", "failed", "stopped", "unknown", "busy")
 

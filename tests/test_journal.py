@@ -240,7 +240,7 @@ async def test_any_prefix_that_fits_one_job_is_enough_and_others_are_explained(
         else:
             with pytest.raises(NoSuchJob) as caught:
                 await journal.job(prefix)
-            assert all(job_id in caught.value.message for job_id in fitting)
+            assert all(job_id in caught.value.message for job_id in fitting[:5])
 
 
 @pytest.mark.parametrize("prefix", ["", " ", "%", "_", "______", "nope00", "'; --", "\0", "x" * 99])

@@ -169,7 +169,8 @@ async def test_a_failed_member_is_made_anew_in_its_place(journal: Journal) -> No
     # When the new one is done, the set is finished: the failed one is none of it any more.
     await complete(journal, again[1].job)
     await told(journal, again[1].job)
-    assert await journal.set_of(jobs[1].id) == [replace(jobs[1], set_id=jobs[1].id)]
+    old = await journal.job(jobs[1].id)
+    assert await journal.set_of(old.set_id) == [old] == [replace(jobs[1], set_id=old.set_id)]
     assert standings(await journal.adopt_all(command("abc", at=19.0, set_id="third"))) == [
         *("new", "new", "new")
     ]
@@ -181,6 +182,22 @@ async def test_a_command_whose_only_job_failed_is_made_anew_in_its_set(journal: 
     (again,) = await journal.adopt_all([wish("a", at=9.0, set_id="second")])
     assert again.standing is Standing.NEW
     assert again.job.set_id == "first"
+
+
+async def test_a_failure_that_is_made_good_twice_keeps_no_set_unfinished(
+    journal: Journal,
+) -> None:
+    """It is a set of its own by then, and the last attempt takes its place in that."""
+    (job,) = await adopted(journal, "a")
+    await fail(journal, job)
+    (second,) = await adopted(journal, "a", at=2.0, set_id="second")
+    await cancel(journal, second)
+    (third,) = await adopted(journal, "a", at=3.0, set_id="third")
+    assert await journal.set_of(third.set_id) == [third]
+    await complete(journal, third)
+    await told(journal, third)
+    (again,) = await journal.adopt_all([wish("a", at=9.0, set_id="fourth")])
+    assert again.standing is Standing.NEW
 
 
 async def test_succeeding_takes_the_place_in_the_set(journal: Journal) -> None:
@@ -262,7 +279,7 @@ async def test_a_finished_member_of_another_size_or_time_is_sent_again(journal: 
     assert standings(again) == ["new", "new", "done", "open"]
     assert await ids(journal, "first") == [*(again[0].job.id, again[1].job.id, three.id, four.id)]
     # What it was before is a File of its own.
-    assert await ids(journal, one.id) == [one.id]
+    assert await ids(journal, (await journal.job(one.id)).set_id) == [one.id]
 
 
 async def test_a_member_whose_content_was_proven_is_done(journal: Journal) -> None:

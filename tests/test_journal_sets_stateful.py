@@ -162,8 +162,20 @@ class Commands(RuleBasedStateMachine):
 
     # --- what happens -----------------------------------------------------------------------
 
-    @rule(names=COMMANDS, fresh=st.booleans())
-    def give_command(self, names: str, *, fresh: bool) -> None:
+    @rule(names=COMMANDS)
+    def start_over(self, names: str) -> None:
+        self.command(names, fresh=True)
+
+    @rule(names=COMMANDS)
+    def give_command(self, names: str) -> None:
+        self.command(names, fresh=False)
+
+    @precondition(lambda self: self.commands)
+    @rule(back=st.integers(1, 3))
+    def give_the_same_command(self, back: int) -> None:
+        self.command(self.commands[-min(back, len(self.commands))], fresh=False)
+
+    def command(self, names: str, *, fresh: bool) -> None:
         self.commands.append(names)
         wanted = self.wanted(names)
         if fresh:
@@ -211,6 +223,23 @@ class Commands(RuleBasedStateMachine):
         if tell:
             self.runner.run(told(self.journal, job))
             note.told = True
+
+    @precondition(lambda self: self.open_notes)
+    @rule(data=st.data())
+    def come_to_rest(self, data: st.DataObject) -> None:
+        """Whatever is open ends: most of it well."""
+        for note in self.open_notes:
+            job = self.runner.run(self.journal.job(note.id))
+            end = data.draw(st.sampled_from(["told", "told", "told", "completed", "failed"]))
+            if end == "failed":
+                self.runner.run(fail(self.journal, job))
+                note.end = "failed"
+                continue
+            self.runner.run(complete(self.journal, job, md5=f"{note.name}{note.content}"))
+            note.end = "completed"
+            if end == "told":
+                self.runner.run(told(self.journal, job))
+                note.told = True
 
     @precondition(lambda self: self.untold)
     @rule(data=st.data())
@@ -276,7 +305,7 @@ class Commands(RuleBasedStateMachine):
 
 TestCommands = Commands.TestCase
 TestCommands.settings = settings(
-    max_examples=100,
+    max_examples=40,
     stateful_step_count=30,
     deadline=None,
     # Every step reaches the disk: shrinking a failure would outlast the test's time-out.

@@ -8,6 +8,7 @@ import typing
 from math import inf, nan
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +17,6 @@ from chunkup import events
 from chunkup.models import RemoteFile
 from chunkup.render import JsonLines, record, schema
 from chunkup.render.jsonlines import name_of
-
-# Comes with nbclient; the import is the only thing that has no types.
-jsonschema: Any = pytest.importorskip("jsonschema")
 
 SCHEMA = schema()
 KINDS = {name_of(kind): kind for kind in events.EVENTS}

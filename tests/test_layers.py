@@ -30,6 +30,7 @@ ROWS: list[tuple[int, set[str]]] = [
     (4, {"engine"}),
     (5, {"dataset", "handles", "render", "settings"}),
     (5, {"uploader"}),
+    (5, {"thread"}),
     (5, {"blocking"}),
     (6, {"cluster"}),
     (7, {"cli", "testing"}),

@@ -183,8 +183,8 @@ def _standing(db: Database, job: Job, before: Job, proven: Collection[str]) -> A
 
 
 def _leave(db: Database, job: Job) -> None:
-    """Let a job be a set of its own."""
-    db.execute("UPDATE jobs SET set_id = id WHERE id = ?", [job.id])
+    """Let a job be a set of its own, even if it was one already."""
+    db.execute("UPDATE jobs SET set_id = ? WHERE id = ?", [os.urandom(8).hex(), job.id])
 
 
 def _kind(db: Database, job_id: str) -> str | None:

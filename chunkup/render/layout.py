@@ -79,6 +79,8 @@ def look_of(encoding: str | None) -> Look:
 
 def rows(tally: Tally, now: float, width: int, height: int, look: Look) -> list[Row]:
     """The rows for a terminal of this size: fewer than it has, each narrower than it is."""
+    # A key that is pressed is echoed behind the last row: if ^C wrapped, the row would stay.
+    width -= len("^C")
     totals = tally.totals(now)
     many = totals.files > 1
     room = max(0, height - 1 - many)
