@@ -125,6 +125,8 @@ class AsyncRun:
         if task.cancelled() or (error := task.exception()) is None:
             return
         expected = isinstance(error, ChunkupError)
+        if isinstance(error, ChunkupError) and error.job_id is not None:
+            return  # the job's own end is in the log
         log.log(
             logging.INFO if expected else logging.ERROR,
             "%s: %s",

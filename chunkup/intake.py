@@ -10,7 +10,7 @@ from chunkup.errors import BadOption
 from chunkup.models import Account, Job, Limits, Plan
 from chunkup.planner import plan, whole
 from chunkup.source import inspect, mime_type_of
-from chunkup.text import duration_text, printable
+from chunkup.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Content:
         seconds = self.expires_after
         if seconds is not None and not 3600 <= seconds <= 2_592_000:
             raise BadOption(
-                f"a File can expire 1 h to 30 d after it is made, not {duration_text(seconds)}",
+                f"a File can expire 1 h to 30 d after it is made, not after {seconds} s",
                 hint="give between 1h and 30d",
             )
 

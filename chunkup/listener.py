@@ -94,11 +94,15 @@ def _say(event: events.Event) -> None:
             log.warning("%s: retrying in %.1f s: %s %s", event.job, wait, code, message)
         case events.Paused(wait=wait, message=message):
             log.warning("%s: pausing %.1f s: %s", event.job, wait, message)
-        case events.Late(seconds=seconds):
-            log.warning("%s: the Upload will expire %.0f s too early", event.job, seconds)
+        case events.Late(rate=rate):
+            log.warning("%s: at %.0f bytes/s the Upload expires before its end", event.job, rate)
         case events.UploadExpired(upload_id=upload_id, reason=reason):
             log.warning("%s: Upload %s is over: %s", event.job, upload_id, reason)
         case events.Completed(file=file):
             log.info("%s: completed as %s", event.job, file.id)
+        case events.Failed(code=code, message=message) | events.Unknown(code=code, message=message):
+            log.info("%s: ended: %s %s", event.job, code, message)
+        case events.Stopped(code=code, message=message):
+            log.info("%s: stopped: %s %s", event.job, code, message)
         case _:
             pass
