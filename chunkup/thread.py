@@ -54,11 +54,11 @@ class EngineThread:
         running = asyncio.run_coroutine_threadsafe(work, self._started())
         try:
             return _wait(running)
-        except KeyboardInterrupt:
-            running.cancel()
+        except BaseException:
+            # Ctrl-C, or whatever else a signal's handler raised in the waiting.
             with self._lock:
                 loop = self._loop
-            if loop is not None:
+            if running.cancel() and loop is not None:
                 # The run is over only when its receipts are safe and its claim is given back.
                 _wait(asyncio.run_coroutine_threadsafe(_quiet(loop), loop))
             raise

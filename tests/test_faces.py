@@ -1,8 +1,10 @@
 """The two faces of the library are one: the blocking one does what the other promises."""
 
+import asyncio
 import gc
 import inspect
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -260,6 +262,34 @@ def test_results_come_in_order_and_one_that_fails_stops_no_other(
         assert server.content(file.id) == paths[place].read_bytes()
 
 
+def test_whatever_a_signal_raises_in_the_waiting_stops_the_run(
+    server: House, uploader: chunkup.Uploader, source: Path
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def raises(*_: object) -> None:
+        raise Enough
+
+    before = signal.signal(signal.SIGUSR1, raises)
+    main = threading.main_thread().ident
+    assert main is not None
+    left = [4]
+
+    def watch(event: events.Event) -> None:
+        left[0] -= isinstance(event, events.PartAccepted)
+        if isinstance(event, events.PartAccepted) and not left[0]:
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    try:
+        with holding(server, after=4), pytest.raises(Enough):
+            uploader.upload(source, purpose="batch", on_event=watch)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    (job,) = uploader.jobs()
+    assert (job.state, job.parts) == ("stopped", 4)
+
+
 def test_leaving_the_loop_early_stops_the_rest_and_the_same_call_gives_all(
     server: House, uploader: chunkup.Uploader, tmp_path: Path
 ) -> None:
@@ -267,9 +297,20 @@ def test_leaving_the_loop_early_stops_the_rest_and_the_same_call_gives_all(
     short = tmp_path / "short.bin"
     make_source(short, 500)
     names = [short, *paths]
-    # The first is one part; of the others two each pass, as far as what is held leaves slots.
-    watch = Watch(1 + 2)
-    with holding(server, after=2):
+    # The others begin when the first is done: what is held of them would keep its part waiting
+    # for a slot. Of each of them two parts pass, as far as what is held leaves slots.
+    watch, done = Watch(1 + 2), asyncio.Event()
+    with holding(server, after=2) as gate:
+
+        async def one_first(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if call_of(request) == "create" and (await request.json())["filename"] != short.name:
+                await done.wait()
+            answer = await gate(request, handler)
+            if call_of(request) == "complete":
+                done.set()
+            return answer
+
+        server.intercept = one_first
         for result in uploader.upload_all(names, purpose="batch", on_event=watch):
             watch.wait()
             first = result
