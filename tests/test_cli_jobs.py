@@ -128,7 +128,7 @@ async def test_show_draws_what_has_receipts_and_tells_every_run(shell: Shell) ->
         f"to:      {shell.house.url}",
     ):
         assert line in shown.out.splitlines()
-    assert re.search(r"^expires: in 59 min \d+ s$", shown.out, re.MULTILINE)
+    assert re.search(r"^expires: in (1 h|59 min( \d+ s)?)$", shown.out, re.MULTILINE)
     done = await shell.paste(next_of(shown.out) or "", OPENAI_BASE_URL="", CHUNKUP_JOURNAL="")
     assert done.code == 0, done.err
     after = await shell.run("show", job)
