@@ -5,6 +5,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -446,3 +447,35 @@ def test_any_range_of_any_segments_is_that_range_of_the_whole(
         found += content
 
     assert found == whole[slice(*bounds)]
+
+
+# --- parts that nobody lists
+
+
+@pytest.mark.parametrize("declared", [5, 6])
+def test_a_server_that_counts_orphans_has_no_room_for_them(tmp_path: Path, declared: int) -> None:
+    with closing(Store(tmp_path, orphans="count")) as store:
+        upload = create(store, declared)
+        put(store, upload.id, b"abc")
+        if declared == 6:
+            put(store, upload.id, b"def")
+        with pytest.raises(ApiError, match=f"exceeds the {declared} bytes") as refused:
+            put(store, upload.id, b"ghi")
+        assert (refused.value.status, refused.value.param) == (400, "bytes")
+        assert len(on_disk(tmp_path)) == len(store.parts()) == (2 if declared == 6 else 1)
+        assert store.upload(upload.id).status == "pending"
+
+
+def test_a_server_that_refuses_orphans_completes_without_them_only(tmp_path: Path) -> None:
+    with closing(Store(tmp_path, orphans="refuse")) as store:
+        upload, other = create(store, 3), create(store, 3)
+        part, orphan = put(store, upload.id, b"abc"), put(store, upload.id, b"lost")
+        alone = put(store, other.id, b"abc")
+        for checksum in (None, md5(b"abc")):
+            with pytest.raises(ApiError, match="4 bytes in parts that are not") as refused:
+                store.complete_upload(upload.id, [part.id], checksum)
+            assert (refused.value.status, refused.value.param) == (400, "bytes")
+        assert store.files() == []
+        assert store.upload(upload.id).status == "pending"
+        assert on_disk(tmp_path) == {part.id, orphan.id, alone.id}
+        store.complete_upload(other.id, [alone.id])

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,7 +23,8 @@ from yarl import URL
 
 import chunkup
 from chunkup.events import Event, PartAccepted
-from chunkup.server import faults
+from chunkup.server import strikes
+from chunkup.server.rows import Orphans
 from chunkup.server.store import StoreInUseError
 from chunkup.testing import FaultNeverFired, Request, ServedUpload, Server, serve
 
@@ -330,10 +332,12 @@ def test_a_request_that_hangs_has_no_answer(server: Server, client: openai.OpenA
 
 
 def test_what_is_no_fault_is_refused_at_once(server: Server) -> None:
-    with pytest.raises(TypeError, match="exactly one of"):
+    with pytest.raises(TypeError, match="a fault says what happens"):
         server.fault("part")
-    with pytest.raises(TypeError, match="exactly one of"):
+    with pytest.raises(TypeError, match="a request ends in one way"):
         server.fault("part", status=503, hang=True)
+    with pytest.raises(ValueError, match="line 2: a fault says what happens"):
+        server.play('{"call": "part", "hang": true}\n{"call": "part"}')
     with pytest.raises(ValueError, match="create, part, complete"):
         server.fault("parts", hang=True)
     with pytest.raises(TypeError):
@@ -369,6 +373,65 @@ def test_an_error_is_not_hidden_by_a_fault_that_never_fired(tmp_path: Path) -> N
     with pytest.raises(ZeroDivisionError), serve(tmp_path) as server:  # noqa: PT012  (its end raises)
         server.fault("part", hang=True)
         raise ZeroDivisionError
+
+
+def test_a_plan_is_set_at_once_and_its_strikes_are_told(
+    server: Server, client: openai.OpenAI
+) -> None:
+    status, late = server.play(
+        '{"call": "list", "nth": 2, "status": 503}\n{"call": "list", "delay": 0.001, "nth": 3}\n'
+    )
+    client.files.list()
+    with pytest.raises(openai.InternalServerError):
+        client.files.list()
+    client.files.list()
+    assert [(strike.call, strike.number, strike.fault) for strike in server.strikes] == [
+        ("list", 2, status.fault),
+        ("list", 3, late.fault),
+    ]
+
+
+def test_chance_is_the_seeds(tmp_path: Path) -> None:
+    struck = []
+    for run, seed in enumerate([3, 3, 4]):
+        with (
+            serve(tmp_path / str(run), seed=seed) as server,
+            openai.OpenAI(
+                base_url=server.base_url, api_key=server.api_key, max_retries=0
+            ) as client,
+        ):
+            server.fault("list", probability=0.4, status=503)
+            for _ in range(20):
+                with suppress(openai.InternalServerError):
+                    client.files.list()
+            struck.append([strike.number for strike in server.strikes])
+    assert struck[0] == struck[1] != struck[2]
+
+
+def test_a_server_takes_offence_at_orphans_if_it_is_told_to(tmp_path: Path) -> None:
+    cases: list[tuple[Orphans, str]] = [("count", "part"), ("refuse", "complete")]
+    for orphans, fails in cases:
+        with (
+            serve(tmp_path / orphans, orphans=orphans) as server,
+            openai.OpenAI(
+                base_url=server.base_url, api_key=server.api_key, max_retries=0
+            ) as client,
+        ):
+            upload_id = begin(client)
+            add(client, upload_id)
+            with pytest.raises(openai.BadRequestError, match="bytes"):
+                client.uploads.complete(upload_id, part_ids=[add(client, upload_id)])
+            assert calls(server)[-1] == (fails, 400)
+
+
+def test_a_server_without_the_uploads_api_knows_no_such_address(tmp_path: Path) -> None:
+    with (
+        serve(tmp_path, with_uploads=False) as server,
+        openai.OpenAI(base_url=server.base_url, api_key=server.api_key, max_retries=0) as client,
+    ):
+        with pytest.raises(openai.NotFoundError, match="Invalid URL"):
+            begin(client)
+        client.files.create(file=("a", b"a"), purpose="batch")
 
 
 # --- time -------------------------------------------------------------------------------------
@@ -449,7 +512,7 @@ def test_a_restart_breaks_connections_and_loses_what_is_under_way(
     server: Server, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So that a request that hangs is ended by the restart, and not by its client's going.
-    monkeypatch.setattr(faults, "_LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(strikes, "_LOOK_SECONDS", 3600.0)
     upload_id = begin(client)
     fault = server.fault("list", hang=True)
     with (

@@ -8,8 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from house import make_source
 
-from chunkup.server.faults import CALLS
+import chunkup
+from chunkup.server.faults import CALLS, Words
 from chunkup.testing import Request, ServedFile, ServedPart, ServedUpload, Server, serve
 
 PAGE = (Path(__file__).parent.parent / "docs" / "testing.md").read_text("utf-8")
@@ -125,3 +127,43 @@ def test_every_field_of_what_can_be_looked_at_is_listed(row: str, kinds: list[ty
 def test_the_calls_are_listed_in_their_order() -> None:
     listed = [row.strip("`") for row in rows_below("Faults")]
     assert tuple(listed[1 : 1 + len(CALLS)]) == CALLS
+
+
+def test_everything_a_fault_may_say_is_told_and_what_is_told_can_be_said() -> None:
+    section = PAGE.partition("## Faults\n")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`(\w+)=", section)) - {"serve"}
+    rows = {row.strip("`").partition("=")[0] for row in rows_below("Faults")} - {*CALLS, "call", ""}
+    assert told == {*Words.__annotations__}
+    assert rows == told - {"message", "carried_out"}
+
+
+def test_the_plan_is_played(tmp_path: Path) -> None:
+    (plan,) = fenced("jsonl")
+    source = tmp_path / "a.bin"
+    make_source(source, 33_000)
+    with serve(tmp_path / "served") as server:
+        armed = server.play(plan)
+        file = chunkup.upload(
+            source,
+            purpose="batch",
+            part_size=1000,
+            base_url=server.base_url,
+            api_key=server.api_key,
+            journal=server.journal,
+        )
+        assert list(server.files) == [file.id]
+        assert server.files[file.id].read() == source.read_bytes()
+        assert len(server.strikes) == sum(fault.fired for fault in armed)
+
+
+def test_the_plan_is_served_as_the_page_says(tmp_path: Path) -> None:
+    (plan,) = fenced("jsonl")
+    (command,) = [line for line in fenced("sh") if "serve" in line]
+    (tmp_path / "plan.jsonl").write_text(plan)
+    words = [sys.executable, "-m", *command.split()]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            assert server.stdout.readline().startswith("http://127.0.0.1:")
+        finally:
+            server.terminate()

@@ -86,18 +86,18 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         # The client went away. Nobody will read this; raised further it would be logged as a bug.
         return web.Response(status=499)
     except ApiError as error:
-        return _error_response(error)
+        return error_response(error)
     except web.HTTPException as error:
-        return _from_http_exception(request, error)
-    except web.RequestPayloadError as error:
-        return _error_response(ApiError(400, f"Could not read the body: {error}."))
+        return http_refusal(request, error)
+    except web.RequestPayloadError:
+        return error_response(ApiError(400, "Could not read the body: it is malformed."))
     except StoppedError:
         message = "The server is shutting down."
-        return _error_response(ApiError(503, message, kind="server_error"))
+        return error_response(ApiError(503, message, kind="server_error"))
     except Exception:  # noqa: BLE001 - the last resort: a bug is a 500 in the same shape
         _log.exception("%s %s failed", request.method, request.path)
         message = "The server had an error while processing your request."
-        return _error_response(ApiError(500, message, kind="server_error"))
+        return error_response(ApiError(500, message, kind="server_error"))
 
 
 def stamp(
@@ -110,24 +110,34 @@ def stamp(
     """
 
     async def hook(request: web.Request, response: web.StreamResponse) -> None:
-        started = request.get(_STARTED, time.monotonic())
-        response.headers["Date"] = formatdate(clock(), usegmt=True)
-        response.headers.setdefault("x-request-id", f"req_{secrets.token_hex(16)}")
-        response.headers.setdefault("openai-version", "2020-10-01")
-        milliseconds = int((time.monotonic() - started) * 1000)
-        response.headers.setdefault("openai-processing-ms", str(milliseconds))
+        stamp_now(response, clock, started=request.get(_STARTED))
 
     return hook
 
 
-def _error_response(error: ApiError) -> web.Response:
+def stamp_now(
+    response: web.StreamResponse, clock: Callable[[], float], started: float | None = None
+) -> None:
+    """Add those headers at once; `started` is when the request began, by the monotonic clock."""
+    milliseconds = 0 if started is None else int((time.monotonic() - started) * 1000)
+    response.headers["Date"] = formatdate(clock(), usegmt=True)
+    response.headers.setdefault("x-request-id", f"req_{secrets.token_hex(16)}")
+    response.headers.setdefault("openai-version", "2020-10-01")
+    response.headers.setdefault("openai-processing-ms", str(milliseconds))
+
+
+def error_response(error: ApiError) -> web.Response:
+    """Return the answer that a refusal is."""
     response = web.json_response(error.body(), status=error.status)
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="OpenAI API"'
+    if error.status == 408:
+        response.force_close()
     return response
 
 
-def _from_http_exception(request: web.Request, error: web.HTTPException) -> web.Response:
+def http_refusal(request: web.BaseRequest, error: web.HTTPException) -> web.Response:
+    """Return what aiohttp raised, in the API's words and shape."""
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
     where = f"{request.method} {request.path}"
     match error.status:
@@ -139,7 +149,7 @@ def _from_http_exception(request: web.Request, error: web.HTTPException) -> web.
             refusal = ApiError(413, "The body is too large.", code="request_too_large")
         case status:
             refusal = ApiError(status, error.reason, kind=kind)
-    response = _error_response(refusal)
+    response = error_response(refusal)
     for name, value in error.headers.items():
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value

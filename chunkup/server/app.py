@@ -8,45 +8,58 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from chunkup.server.answers import errors_as_json, stamp, start_clock
+from chunkup.server.connection import CLOCK, Door
 from chunkup.server.errors import ApiError
 from chunkup.server.handlers import Arrival, Service
+from chunkup.server.patience import DEFAULT_PATIENCE, PATIENCE, Patience
 from chunkup.server.store import Store
 
 __all__ = ["Arrival", "create_app", "start"]
 
+# aiohttp sees to those that say where a request ends.
+_SINGLE = ("Authorization", "Content-Encoding", "Transfer-Encoding", "Range")
+
 # How long handlers may go on when the server stops; aiohttp waits at most twice as long.
 _SHUTDOWN_SECONDS = 0.25
 
-# Bytes read ahead per connection.
-_READ_BYTES = 256 << 10
 
-
-def create_app(
+def create_app(  # noqa: PLR0913  (one for each thing that somebody wants otherwise)
     store: Store,
     *,
     key: str | None = None,
     observer: Callable[[Arrival], None] | None = None,
     middlewares: Sequence[Middleware] = (),
+    with_uploads: bool = True,
+    patience: Patience = DEFAULT_PATIENCE,
 ) -> web.Application:
     """Return the application over `store`, which stays the caller's to close.
 
     `key` is the only API key that is accepted; with None any, or none, will do. `observer`
     hears of every attempt to add a part, on the event loop. `middlewares` stand between the
     connection and the API: they see refusals as the answers they are, and what they raise
-    themselves is answered in the API's error shape as well.
+    themselves is answered in the API's error shape as well. `patience` bounds how long clients
+    are waited for. Without `with_uploads` there is only
+    the Files API, as on servers that have no other: to them /uploads is an unknown address.
     """
     service = Service(store, observer or (lambda _arrival: None))
     app = web.Application(
         middlewares=[start_clock, errors_as_json, *middlewares, errors_as_json, _gate(key)],
         client_max_size=store.limits.json_bytes,
     )
+    app[PATIENCE] = patience
+    app[CLOCK] = store.clock
     uploads, files = "/v1/uploads", "/v1/files"
+    if with_uploads:
+        app.add_routes(
+            [
+                web.post(uploads, service.create_upload),
+                web.post(uploads + "/{upload_id}/parts", service.add_part),
+                web.post(uploads + "/{upload_id}/complete", service.complete_upload),
+                web.post(uploads + "/{upload_id}/cancel", service.cancel_upload),
+            ]
+        )
     app.add_routes(
         [
-            web.post(uploads, service.create_upload),
-            web.post(uploads + "/{upload_id}/parts", service.add_part),
-            web.post(uploads + "/{upload_id}/complete", service.complete_upload),
-            web.post(uploads + "/{upload_id}/cancel", service.cancel_upload),
             web.post(files, service.create_file),
             web.get(files, service.list_files, allow_head=False),
             web.get(files + "/{file_id}", service.retrieve_file, allow_head=False),
@@ -77,15 +90,10 @@ async def start(
     Raises:
         OSError: the address cannot be listened on.
     """
-    runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, read_bufsize=_READ_BYTES
-    )
+    runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS)
     try:
         await runner.setup()
-        if listener is None:
-            await web.TCPSite(runner, host, port).start()
-        else:
-            await web.SockSite(runner, listener).start()
+        await Door(runner, host, port, listener).start()
     except BaseException:
         await runner.cleanup()
         raise
@@ -96,12 +104,27 @@ async def start(
 def _gate(key: str | None) -> Middleware:
     @web.middleware
     async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        _check_framing(request)
         unrouted = request.match_info.http_exception
         if unrouted is None and key is not None:
             _check_key(request.headers.get("Authorization", ""), key)
         return await handler(request)
 
     return gate
+
+
+def _check_framing(request: web.Request) -> None:
+    """Refuse what would be read otherwise than it was meant."""
+    if request.version < (1, 0):
+        raise ApiError(400, "Could not read the request: HTTP is older than 1.0.")
+    headers = request.headers
+    for name in _SINGLE:
+        if len(headers.getall(name, [])) > 1:
+            raise ApiError(400, f"Could not read the request: {name} is given twice.")
+    if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+        raise ApiError(501, "The only Transfer-Encoding of this API is chunked.")
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ApiError(415, "This API has no Content-Encoding.", code="unsupported_encoding")
 
 
 def _check_key(authorization: str, key: str) -> None:

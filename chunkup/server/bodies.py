@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from chunkup.server.errors import (
     PURPOSES,
@@ -24,6 +24,9 @@ from chunkup.server.rows import NewFile, NewUpload
 
 MIN_FILE_SECONDS = 3_600
 MAX_FILE_SECONDS = 2_592_000
+
+MAX_NAME_BYTES = 1 << 10
+"""Length of a filename at most: percent-encoded in a header, it must not burst an answer."""
 
 ANCHOR_FIELD = "expires_after[anchor]"
 SECONDS_FIELD = "expires_after[seconds]"
@@ -41,10 +44,12 @@ def json_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object in `body`.
 
     Raises:
-        ApiError: 400 when it is not JSON, or JSON but no object.
+        ApiError: 400 when it is not JSON, an object in it has a key twice, or it is no object.
     """
     try:
-        value = json.loads(body.decode("utf-8"))
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "We could not parse the JSON body of your request.") from error
     if not isinstance(value, dict):
@@ -112,7 +117,7 @@ def new_file(filename: str, fields: Mapping[str, str]) -> NewFile:
     if len(given) == 1:
         raise missing(SECONDS_FIELD if given == [ANCHOR_FIELD] else ANCHOR_FIELD)
     return NewFile(
-        filename=filename,
+        filename=_bounded("file", filename),
         purpose=_purpose(fields["purpose"]),
         file_seconds=_life(
             fields[ANCHOR_FIELD],
@@ -135,6 +140,17 @@ def whole_number(param: str, text: str) -> int:
     return int(text)
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON")
+
+
 def _check_names(body: dict[str, Any], required: set[str], *, optional: set[str]) -> None:
     if extra := body.keys() - required - optional:
         raise unknown(extra)
@@ -153,11 +169,17 @@ def _text(param: str, value: Any) -> str:
     text = _string(param, value)
     if not text:
         raise invalid(param, f"Invalid '{param}': expected a string that is not empty.")
+    return _bounded(param, text)
+
+
+def _bounded(param: str, text: str) -> str:
     try:
-        text.encode("utf-8")
+        size = len(text.encode("utf-8"))
     except UnicodeEncodeError as error:
         # JSON can spell half of a surrogate pair, which is no text and cannot be stored.
         raise invalid(param, f"Invalid '{param}': not Unicode text.") from error
+    if size > MAX_NAME_BYTES:
+        raise invalid(param, f"Invalid '{param}': at most {MAX_NAME_BYTES} bytes.")
     return text
 
 

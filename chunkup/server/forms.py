@@ -18,6 +18,8 @@ from chunkup.server.multipart import (
     MultipartParser,
     parse_header,
 )
+from chunkup.server.patience import Body
+from chunkup.server.tampering import GARBLED, held
 
 _MAX_TEXT_BYTES = 4 << 10
 
@@ -73,20 +75,22 @@ class FormReader:
         """Read the whole body.
 
         Raises:
-            ApiError: the form is malformed, incomplete, too large or has wrong fields.
+            ApiError: the form is malformed, incomplete, too large, too slow or has wrong fields.
             ConnectionError: the client went away.
             OSError: the disk refused.
         """
         self._check_length()
         try:
             parser = MultipartParser(self._boundary())
-            async for chunk in self._request.content.iter_any():
+            body = Body(self._request)
+            while chunk := await body.read():
                 await self._take(parser.feed(chunk))
             await self._take(parser.finish())
         except MultipartError as error:
             raise ApiError(400, f"Could not parse the multipart form: {error}.") from error
         await self._flush()
         await self._settle()
+        await held(self._request)
         if self._shape.file_field not in self._seen:
             raise missing(self._shape.file_field)
         fields = {name: _text(name, text) for name, text in self._texts.items()}
@@ -137,6 +141,8 @@ class FormReader:
             raise invalid(name, f"Invalid '{name}': expected text, but got a file.")
 
     async def _store(self, data: memoryview) -> None:
+        if not self.received and self._request.get(GARBLED):
+            data = memoryview(bytes([data[0] ^ 1]) + data[1:])
         self.received += len(data)
         if self.received > self._shape.max_bytes:
             raise too_large(self._shape.what, self._shape.max_bytes)

@@ -1,7 +1,6 @@
 """The nine calls of the Uploads and Files APIs."""
 
 import asyncio
-import re
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -23,20 +22,20 @@ from chunkup.server.bodies import (
     new_file,
     new_upload,
     no_parameters,
-    whole_number,
 )
 from chunkup.server.content import Slice, StoppedError, read_slices
-from chunkup.server.errors import ApiError, invalid
+from chunkup.server.errors import ApiError
 from chunkup.server.forms import FormReader, FormShape
+from chunkup.server.patience import Body
+from chunkup.server.queries import byte_range, listing
 from chunkup.server.rules import require_pending
 from chunkup.server.store import Store
-
-MAX_PAGE = 10_000
+from chunkup.server.tampering import WAY, Way, held
 
 # How often what has expired is looked for when no request comes to look.
 _SWEEP_SECONDS = 10.0
 
-_RANGE = re.compile("bytes=([0-9]{0,18})-([0-9]{0,18})")
+_PLAIN = Way()
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -63,6 +62,7 @@ class Service:
         self._store = store
         self._observer = observer
         self._stopping = threading.Event()
+        self._json_bytes = store.limits.json_bytes
         self._part_form = FormShape("data", frozenset(), store.limits.part_bytes, "The part")
         text_fields = frozenset({"purpose", ANCHOR_FIELD, SECONDS_FIELD})
         self._file_form = FormShape("file", text_fields, store.limits.file_bytes, "The file")
@@ -87,7 +87,7 @@ class Service:
 
     async def create_upload(self, request: web.Request) -> web.Response:
         """POST /uploads."""
-        body = await _json(request)
+        body = await _json(request, self._json_bytes)
         new = new_upload(body, max_bytes=self._store.limits.upload_bytes)
         return web.json_response(upload_object(await self._call(self._store.create_upload, new)))
 
@@ -112,7 +112,7 @@ class Service:
         """POST /uploads/{upload_id}/complete."""
         upload_id = request.match_info["upload_id"]
         require_pending(await self._call(self._store.upload, upload_id))
-        asked = complete_request(await _json(request))
+        asked = complete_request(await _json(request, self._json_bytes))
         complete = partial(
             self._store.complete_upload,
             upload_id,
@@ -127,7 +127,7 @@ class Service:
         """POST /uploads/{upload_id}/cancel."""
         upload = await self._call(self._store.upload, request.match_info["upload_id"])
         require_pending(upload, cancelling=True)
-        no_parameters(await _json(request, may_be_empty=True))
+        no_parameters(await _json(request, self._json_bytes, may_be_empty=True))
         cancelled = await self._call(self._store.cancel_upload, upload.id)
         return web.json_response(upload_object(cancelled))
 
@@ -146,22 +146,13 @@ class Service:
 
     async def list_files(self, request: web.Request) -> web.Response:
         """GET /files."""
-        query = request.query
-        for name in ("purpose", "limit", "order", "after"):
-            if len(query.getall(name, [])) > 1:
-                raise invalid(name, f"Invalid '{name}': given more than once.")
-        limit = whole_number("limit", query.get("limit", str(MAX_PAGE)))
-        if not 1 <= limit <= MAX_PAGE:
-            raise invalid("limit", f"Invalid 'limit': expected 1 to {MAX_PAGE}, but got {limit}.")
-        order = query.get("order", "desc")
-        if order not in ("asc", "desc"):
-            raise invalid("order", "Invalid 'order': expected 'asc' or 'desc'.")
+        asked = listing(request.query)
         page = await self._call(
             self._store.list_files,
-            purpose=query.get("purpose"),
-            limit=limit,
-            newest_first=order == "desc",
-            after=query.get("after"),
+            purpose=asked.purpose,
+            limit=asked.limit,
+            newest_first=asked.newest_first,
+            after=asked.after,
         )
         return web.json_response(list_object(page))
 
@@ -179,7 +170,7 @@ class Service:
     async def file_content(self, request: web.Request) -> web.StreamResponse:
         """GET /files/{file_id}/content, whole or one range of it."""
         file = await self._call(self._store.file, request.match_info["file_id"])
-        asked = _range(request, file.bytes)
+        asked = byte_range(request.headers, file.bytes)
         start, stop = asked or (0, file.bytes)
         slices = await self._call(self._store.slices, file.id, start, stop)
         response = web.StreamResponse(
@@ -193,7 +184,7 @@ class Service:
             response.set_status(206)
             response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.bytes}"
         response.content_length = stop - start
-        await response.prepare(request)
+        await request.get(WAY, _PLAIN).prepare(request, response)
         await self._send(request, response, slices)
         return response
 
@@ -203,7 +194,7 @@ class Service:
         chunks = read_slices(slices, self._stopping.is_set)
         try:
             while chunk := await self._call(next, chunks, b""):
-                await response.write(chunk)
+                await request.get(WAY, _PLAIN).write(response, chunk)
         except (FileNotFoundError, EOFError, StoppedError):
             # Deleted while it was read, or shutting down: too late for an error object, so
             # the client learns it from a body shorter than its Content-Length.
@@ -222,8 +213,11 @@ class Service:
                 await self._call(self._store.sweep)
 
 
-async def _json(request: web.Request, *, may_be_empty: bool = False) -> dict[str, Any]:
-    body = await request.read()
+async def _json(request: web.Request, limit: int, *, may_be_empty: bool = False) -> dict[str, Any]:
+    # Who stands between may have read it already; aiohttp keeps it then.
+    read = request.content.at_eof()
+    body = await (request.read() if read else Body(request).whole(limit))
+    await held(request)
     if may_be_empty and not body:
         return {}
     if request.content_type != "application/json":
@@ -237,26 +231,3 @@ def _not_json(request: web.Request) -> ApiError:
         " This API method only accepts 'application/json' requests."
     )
     return ApiError(400, message, code="unsupported_content_type")
-
-
-def _range(request: web.Request, size: int) -> tuple[int, int] | None:
-    """Return where the range asked for begins and ends; None when it is the whole content.
-
-    A range that is malformed, multiple or conditional counts as none: no answer carries a
-    validator that If-Range could name.
-    """
-    match = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if match is None or "If-Range" in request.headers:
-        return None
-    first, last = match.groups()
-    if first:
-        start, stop = int(first), min(size, int(last) + 1 if last else size)
-        if last and int(last) < start:
-            return None
-    elif last:
-        start, stop = max(0, size - int(last)), size
-    else:
-        return None
-    if start >= stop:
-        raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
-    return start, stop

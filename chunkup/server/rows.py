@@ -5,6 +5,13 @@ from typing import Literal
 
 UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
 
+Orphans = Literal["ignore", "count", "refuse"]
+"""What becomes of parts that nobody lists, such as one whose answer was lost.
+
+The official API is believed to ignore them. Others count them, and refuse a part that takes all
+that is stored beyond the declared bytes, or refuse to complete while there are any.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:

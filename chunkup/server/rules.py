@@ -54,6 +54,39 @@ def chosen_parts(
     return list(chosen.values())
 
 
+def require_room(upload: UploadRow, stored: Sequence[PartRow], size: int) -> None:
+    """Refuse a part of `size` bytes that takes all that is stored beyond the declared bytes.
+
+    Raises:
+        ApiError: 400 about the size.
+    """
+    total = sum(part.bytes for part in stored) + size
+    if total > upload.bytes:
+        message = (
+            f"The parts would add up to {total} bytes, which exceeds the {upload.bytes} bytes"
+            " declared when the upload was created."
+        )
+        raise ApiError(400, message, param="bytes")
+
+
+def require_no_orphans(
+    upload: UploadRow, stored: Sequence[PartRow], part_ids: Sequence[str]
+) -> None:
+    """Refuse to complete while parts are stored that `part_ids` does not name.
+
+    Raises:
+        ApiError: 400 about the size.
+    """
+    listed = set(part_ids)
+    orphans = {part.id: part.bytes for part in stored if part.id not in listed}
+    if orphans:
+        message = (
+            f"The upload holds {sum(orphans.values())} bytes in parts that are not listed,"
+            f" beyond the {upload.bytes} bytes declared when it was created."
+        )
+        raise ApiError(400, message, param="bytes")
+
+
 def file_deadline(created_at: int, purpose: str, seconds: int | None) -> int | None:
     """Return when a file expires in Unix seconds, or None when it lives on."""
     if seconds is None and purpose == "batch":

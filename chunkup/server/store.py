@@ -23,17 +23,26 @@ from chunkup.server.rows import (
     FileRow,
     NewFile,
     NewUpload,
+    Orphans,
     PartRow,
     ServerLimits,
     UploadRow,
 )
-from chunkup.server.rules import chosen_parts, file_deadline, new_file_id, require_pending
+from chunkup.server.rules import (
+    chosen_parts,
+    file_deadline,
+    new_file_id,
+    require_no_orphans,
+    require_pending,
+    require_room,
+)
 
 __all__ = [
     "FilePage",
     "FileRow",
     "NewFile",
     "NewUpload",
+    "Orphans",
     "PartRow",
     "ServerLimits",
     "Store",
@@ -51,7 +60,8 @@ class Store:
 
     `ttl` is the life of an upload in seconds, rounded up to whole ones because `expires_at`
     is an integer; `clock` gives Unix seconds. What has expired is removed, bytes included, by
-    whatever call comes next, or by `sweep`.
+    whatever call comes next, or by `sweep`. `orphans` says what becomes of parts that nobody
+    lists.
 
     Raises:
         StoreInUseError: the directory is open elsewhere.
@@ -64,10 +74,12 @@ class Store:
         ttl: float = 3600.0,
         clock: Callable[[], float] = time.time,
         limits: ServerLimits = DEFAULT_LIMITS,
+        orphans: Orphans = "ignore",
     ) -> None:
         self.limits = limits
         self.clock = clock
         self._ttl = math.ceil(ttl)
+        self._orphans = orphans
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_fd = _lock(directory / "lock")
         try:
@@ -130,7 +142,8 @@ class Store:
         """Make a part of a body that arrived whole.
 
         Raises:
-            ApiError: the upload is unknown, or ended while the body was on its way.
+            ApiError: the upload is unknown, ended while the body was on its way, or has no room
+                for it where orphans count.
         """
         self.sweep()
         row = PartRow(
@@ -142,7 +155,9 @@ class Store:
         )
         try:
             with self._ledger.transaction():
-                require_pending(self._ledger.upload(upload_id))
+                upload = require_pending(self._ledger.upload(upload_id))
+                if self._orphans == "count":
+                    require_room(upload, self._ledger.parts(upload_id), row.bytes)
                 incoming.keep(self._content.path(row.id))
                 self._ledger.add_part(row)
         except BaseException:
@@ -189,9 +204,12 @@ class Store:
         )
         with self._ledger.transaction():
             require_pending(self._ledger.upload(upload_id))
+            stored = self._ledger.parts(upload_id)
+            if self._orphans == "refuse":
+                require_no_orphans(upload, stored, part_ids)
             self._ledger.add_file(file, [(part.id, part.bytes) for part in parts])
             completed = self._ledger.end_upload(upload_id, "completed", file.id)
-            orphans = {part.id for part in self._ledger.parts(upload_id)} - set(part_ids)
+            orphans = {part.id for part in stored} - set(part_ids)
         self._content.remove(orphans)
         return completed, file
 

@@ -8,17 +8,20 @@
 Under pytest the fixture ``chunkup_server`` is the same, with the environment set.
 """
 
-from chunkup.server.faults import ArmedFault
+from chunkup.server.aim import ArmedFault, Strike
+from chunkup.server.faults import Fault
 from chunkup.testing.serving import FaultNeverFired, Server, serve
 from chunkup.testing.views import Request, ServedFile, ServedPart, ServedUpload
 
 __all__ = [
     "ArmedFault",
+    "Fault",
     "FaultNeverFired",
     "Request",
     "ServedFile",
     "ServedPart",
     "ServedUpload",
     "Server",
+    "Strike",
     "serve",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import StreamReader, web
 from aiohttp.typedefs import Handler
 
-from chunkup.server.faults import UNANSWERED, call_of
+from chunkup.server.strikes import UNANSWERED, call_of
 from chunkup.testing.views import Request
 
 

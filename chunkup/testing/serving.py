@@ -8,18 +8,21 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from aiohttp import web
 from yarl import URL
 
+from chunkup.server.aim import ArmedFault, Faults, Strike
 from chunkup.server.app import create_app, start
 from chunkup.server.errors import ApiError
-from chunkup.server.faults import ArmedFault, Fault, Faults
-from chunkup.server.store import Store
+from chunkup.server.faults import Fault, Words
+from chunkup.server.plans import read_plan
+from chunkup.server.store import Orphans, Store
+from chunkup.server.strikes import striking
+from chunkup.testing.looping import loop_in_a_thread
 from chunkup.testing.recorder import Recorder
 from chunkup.testing.views import Request, ServedFile, ServedUpload, Shelf
 
@@ -41,8 +44,16 @@ class Server:
         uploads: Every Upload there ever was, as a mapping of ids to :class:`ServedUpload`.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, folder: Path, *, api_key: str, ttl: float
+    def __init__(  # noqa: PLR0913  (one for each thing that serve() may say)
+        self,
+        loop: asyncio.AbstractEventLoop,
+        folder: Path,
+        *,
+        api_key: str,
+        ttl: float,
+        seed: int,
+        orphans: Orphans,
+        with_uploads: bool,
     ) -> None:
         self.base_url = ""
         self.api_key = api_key
@@ -52,8 +63,10 @@ class Server:
         self._loop = loop
         self._directory = folder / "server"
         self._ttl = ttl
+        self._orphans = orphans
+        self._with_uploads = with_uploads
         self._offset = 0.0
-        self._faults = Faults()
+        self._faults = Faults(seed)
         self._recorder = Recorder()
         # Held by who looks at the store and by who replaces it. The server's own thread never
         # takes it, so that requests go on while somebody looks.
@@ -79,47 +92,35 @@ class Server:
         """All requests so far in order of arrival, those before a restart included."""
         return self._recorder.requests()
 
-    def fault(  # noqa: PLR0913  (one for each thing that a fault may say)
-        self,
-        call: str,
-        *,
-        nth: int = 1,
-        times: int = 1,
-        drop_answer: bool = False,
-        status: int | None = None,
-        hang: bool = False,
-        headers: Mapping[str, str] | None = None,
-        message: str | None = None,
-    ) -> ArmedFault:
+    @property
+    def strikes(self) -> tuple[Strike, ...]:
+        """What faults have struck so far, in that order; `str` of one says it."""
+        return self._faults.strikes()
+
+    def fault(self, call: str, **said: Unpack[Words]) -> ArmedFault:
         """Let the ``nth`` request of a call from now on fail, and those after it up to ``times``.
 
         Args:
-            call: ``create part complete cancel file list retrieve content delete``.
-            nth: Counts from 1.
-            times: How many requests fail at most.
-            drop_answer: It is carried out, and the connection breaks without an answer.
-            status: It is answered with this status, 300 to 599, and not carried out.
-            hang: It is neither answered nor carried out, until its client or the server goes.
-            headers: More headers of the answer with ``status``.
-            message: The message in that answer.
+            call: ``create part complete cancel file list retrieve content delete``, or ``any``.
+            said: Which of its requests are struck, and what happens to them, such as
+                ``nth=3, drop_answer=True``, ``status=503`` or ``hang=True``; all of it is told
+                by :class:`chunkup.testing.Fault`.
 
         Raises:
-            TypeError: Not exactly one of ``drop_answer``, ``status`` and ``hang``, or a value
-                of another type.
+            TypeError: It contradicts itself or says nothing, or a value is of another type.
             ValueError: An unknown call, or a value out of bounds.
         """
-        return self._faults.set(
-            Fault(
-                call=call,
-                nth=nth,
-                times=times,
-                drop_answer=drop_answer,
-                status=status,
-                hang=hang,
-                headers={} if headers is None else headers,
-                message=message,
-            )
-        )
+        if said.get("headers", {}) is None:
+            del said["headers"]
+        return self._faults.set(Fault(call=call, **said))
+
+    def play(self, plan: str) -> tuple[ArmedFault, ...]:
+        """Set all faults of a plan: the text of JSON Lines, or of a JSON list.
+
+        Raises:
+            ValueError: It is no plan; the message names the line.
+        """
+        return tuple(self._faults.set(fault) for fault in read_plan(plan))
 
     def check_faults(self) -> None:
         """Make sure that every fault so far has fired; the end of :func:`serve` does it too.
@@ -177,11 +178,20 @@ class Server:
 
     async def _live(self, port: int) -> None:
         with ExitStack() as undo:
-            store = Store(self._directory, ttl=self._ttl, clock=lambda: time.time() + self._offset)
+            store = Store(
+                self._directory,
+                ttl=self._ttl,
+                clock=lambda: time.time() + self._offset,
+                orphans=self._orphans,
+            )
             undo.callback(store.close)
             listener = undo.enter_context(socket.create_server(("127.0.0.1", port)))
-            middlewares = [self._recorder.middleware, self._faults.middleware]
-            app = create_app(store, key=self.api_key, middlewares=middlewares)
+            app = create_app(
+                store,
+                key=self.api_key,
+                middlewares=[self._recorder.middleware, striking(self._faults)],
+                with_uploads=self._with_uploads,
+            )
             app.on_response_prepare.append(self._recorder.note_status)
             self._runner, self.base_url = await start(app, listener=listener)
             self._store, self._listener = store, listener
@@ -234,8 +244,14 @@ class Server:
 
 
 @contextmanager
-def serve(
-    folder: str | os.PathLike[str], *, api_key: str | None = None, ttl: float = 3600.0
+def serve(  # noqa: PLR0913  (one for each thing in which servers differ)
+    folder: str | os.PathLike[str],
+    *,
+    api_key: str | None = None,
+    ttl: float = 3600.0,
+    seed: int = 0,
+    orphans: Orphans = "ignore",
+    with_uploads: bool = True,
 ) -> Iterator[Server]:
     """Run a server in a thread of its own for as long as the block.
 
@@ -244,46 +260,27 @@ def serve(
             there. A folder that an earlier server used still has what that one had.
         api_key: The only key that it accepts; default one that is made up.
         ttl: Life of an Upload in seconds.
+        seed: Another one lets faults with a ``probability`` strike other requests.
+        orphans: What becomes of parts that nobody lists, such as one whose answer was lost:
+            ``ignore``, ``count`` (a part beyond the declared bytes is refused) or ``refuse``
+            (there is no File while there are any).
+        with_uploads: False is a server that has only the Files API.
 
     Raises:
         FaultNeverFired: The block ended well, but some fault had not fired.
         chunkup.server.store.StoreInUseError: Another server has this folder.
     """
     key = api_key or f"sk-test-{secrets.token_hex(16)}"
-    with _loop_in_a_thread() as loop:
-        server = Server(loop, Path(folder).absolute(), api_key=key, ttl=ttl)
+    with loop_in_a_thread() as loop:
+        server = Server(
+            loop,
+            Path(folder).absolute(),
+            api_key=key,
+            ttl=ttl,
+            seed=seed,
+            orphans=orphans,
+            with_uploads=with_uploads,
+        )
         with server._running():  # noqa: SLF001  (for this function alone)
             yield server
     server.check_faults()
-
-
-@contextmanager
-def _loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
-    ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def live() -> None:
-        stop = asyncio.Event()
-        ready.set_result((asyncio.get_running_loop(), stop))
-        await stop.wait()
-
-    def work() -> None:
-        try:
-            # Whatever policy the tests have set: only of this loop is known how it lets go.
-            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-                runner.run(live())
-        except BaseException as error:
-            if ready.done():
-                raise
-            ready.set_exception(error)
-
-    # A daemon, so that an interpreter that ends in the middle of a test ends.
-    thread = threading.Thread(target=work, name="chunkup-server", daemon=True)
-    thread.start()
-    try:
-        loop, stop = ready.result()
-        try:
-            yield loop
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-    finally:
-        thread.join()
