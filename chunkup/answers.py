@@ -5,11 +5,14 @@ it makes sense, and otherwise not known.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from chunkup.errors import BadAnswer, ServerTrouble
 from chunkup.models import RemoteFile, Upload
+
+# Gateways pack routes into ids, hundreds of characters of them; more is an attack.
+_LONGEST: Final = 4096
 
 
 def segment(text: str) -> str:
@@ -35,11 +38,11 @@ def text_of(found: Mapping[str, Any], name: str) -> str:
     """A text that has to be there, such as an id.
 
     Raises:
-        ServerTrouble: It is not, or it is absurdly long or cannot be sent back.
+        ServerTrouble: It is not, or nobody could show it, paste it or send it back as it is.
     """
-    value = found.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= 4096 or _broken(value):
-        raise nonsense(f"a text for {name!r}")
+    value = _optional(found, name)
+    if not value or value in {".", ".."} or not value.isprintable():
+        raise nonsense(f"a usable text for {name!r}")
     return value
 
 
@@ -50,7 +53,7 @@ def _broken(text: str) -> bool:
 
 def _optional(found: Mapping[str, Any], name: str) -> str | None:
     value = found.get(name)
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and len(value) <= _LONGEST else None
 
 
 def _moment(found: Mapping[str, Any], name: str) -> int | None:

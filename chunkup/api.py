@@ -1,40 +1,36 @@
-"""The calls, over aiohttp: sized bodies, bounded answers, foreign errors mapped here once.
+"""The calls, over aiohttp: sized bodies, bounded answers, errors in our own words.
 
 Redirects are never followed (a key would follow them), cookies and ``.netrc`` never read.
 """
 
-import asyncio
-import errno
 import json
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
 import truststore
 
+from chunkup import names
 from chunkup.answers import nonsense, read_file, read_upload, segment, text_of
 from chunkup.body import PartBody
+from chunkup.clock import ServerClock
 from chunkup.endpoint import Endpoint
-from chunkup.errors import ServerTrouble, Unreachable, Untrusted
+from chunkup.errors import ChunkupError, ServerTrouble, Unauthorized, Unreachable
+from chunkup.foreign import mapped, read
 from chunkup.models import Job, RemoteFile, Upload
-from chunkup.pace import Verdict, Watch
-from chunkup.provider import http_date, interpret
+from chunkup.provider import Provider, http_date, interpret
 from chunkup.text import printable
+from chunkup.watching import watched
 
 _log = logging.getLogger("chunkup")
 
 _SMALL: Final = 1 << 20
-_LISTING: Final = 32 << 20
+_LISTING: Final = 16 << 20
 _CONNECT: Final = 30.0
 _CALL: Final = 120.0
-_TICK: Final = 1.0
-_NO_NETWORK: Final = frozenset(
-    {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
-)
 _AGENT: Final = "chunkup/0.1.0"
 
 
@@ -55,47 +51,70 @@ class Api:
         self._trace = list(trace_configs)
         self._session: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
-        # Server time minus monotonic time, by the Date of the last answer.
-        self._offset: float | None = None
+        self._left: list[aiohttp.ClientSession] = []
+        self._trust: ssl.SSLContext | bool = True
+        self._clock = ServerClock()
 
     def open(self) -> None:
         """Make the sessions; no connection is opened yet."""
-        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._session = self._make_session(
-            aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=15)
-        )
+        self._trust = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._session = self._make_session(self._keeping())
         # An idle connection may be closed by the server in the very moment it is used again.
         # A part is then sent anew; complete must not be put into that doubt.
         self._fresh = self._make_session(
-            aiohttp.TCPConnector(limit=0, ssl=context, force_close=True)
+            aiohttp.TCPConnector(
+                limit=0, ssl=self._trust, resolver=names.resolver(), force_close=True
+            )
+        )
+
+    def _keeping(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(
+            limit=0, ssl=self._trust, resolver=names.resolver(), keepalive_timeout=15
         )
 
     def _make_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": _AGENT, "Accept": "application/json"},
             trust_env=False,
             trace_configs=self._trace,
         )
+        # aiohttp would repeat each GET whose connection broke, at once and unseen by our budget.
+        session._retry_connection = False  # noqa: SLF001  (its own tests set it; there is no option)
+        return session
+
+    def forget_connections(self) -> None:
+        """Use no idle connection again; what is under way goes on.
+
+        After a sleep of the machine the idle ones are dead, and nobody tells.
+        """
+        if self._session is not None:
+            self._left.append(self._session)
+            self._session = self._make_session(self._keeping())
 
     async def close(self) -> None:
         """Close every connection."""
-        for session in (self._session, self._fresh):
+        for session in (self._session, self._fresh, *self._left):
             if session is not None:
                 await session.close()
         self._session = self._fresh = None
+
+    @property
+    def provider(self) -> Provider:
+        """Whose API this is."""
+        return self._endpoint.provider
 
     # --- time -------------------------------------------------------------------------------
 
     @property
     def knows_time(self) -> bool:
         """Whether any answer has told the server's time yet."""
-        return self._offset is not None
+        return self._clock.known
 
     def server_now(self) -> float:
         """Unix seconds by the server's clock; by ours until it has answered once."""
-        return time.time() if self._offset is None else time.monotonic() + self._offset
+        return self._clock.at(time.monotonic(), time.time())
 
     # --- Uploads ----------------------------------------------------------------------------
 
@@ -109,7 +128,8 @@ class Api:
         }
         if job.expires_after is not None:
             body["expires_after"] = {"anchor": "created_at", "seconds": job.expires_after}
-        return read_upload(await self._json("POST", "/uploads", "create the Upload", body))
+        made = read_upload(await self._json("POST", "/uploads", "create the Upload", body))
+        return self._clock.born(time.monotonic(), time.time(), made)
 
     async def add_part(self, upload_id: str, body: PartBody, moved: Callable[[int], None]) -> str:
         """POST /uploads/{id}/parts; the part's id.
@@ -125,13 +145,18 @@ class Api:
         tracker = aiohttp.UploadTracker()
         path = f"/uploads/{segment(upload_id)}/parts"
         limit = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
+        answered = False
         try:
-            async with _watched(body, tracker, self._stall, moved):
+            async with watched(body, tracker, self._stall, moved):
                 found = await self._json(
                     "POST", path, "take a part", body, upload_tracker=tracker, timeout=limit
                 )
+            answered = True
+        except ChunkupError as error:
+            answered = not isinstance(error, Unreachable)
+            raise
         finally:
-            await body.aclose()
+            await body.aclose(answered=answered)
             if body.error is not None:
                 raise body.error
         done = tracker.upload_complete
@@ -196,16 +221,17 @@ class Api:
         session = self._fresh if fresh else self._session
         if session is None:
             raise RuntimeError("the Api is not open")
+        headers = await self._endpoint.headers()
         began = time.monotonic()
         async with (
-            _mapped(what),
+            mapped(what),
             session.request(
                 method,
                 self._endpoint.base_url + path,
                 params=params,
                 json=dict(body) if isinstance(body, Mapping) else None,
                 data=body if isinstance(body, PartBody) else None,
-                headers=self._endpoint.headers(),
+                headers=headers,
                 # aiohttp would announce octets for a POST without a body.
                 skip_auto_headers=() if body is not None else ("Content-Type",),
                 allow_redirects=False,
@@ -215,8 +241,8 @@ class Api:
         ):
             moment = http_date(response.headers.get("Date"))
             if moment is not None:
-                self._offset = moment - time.monotonic()
-            raw = await _read(response, most)
+                self._clock.heard(time.monotonic(), moment)
+            raw = await read(response, most)
             _log.debug(
                 "%s %s: %d in %.0f ms, request %s",
                 method,
@@ -225,9 +251,14 @@ class Api:
                 (time.monotonic() - began) * 1000,
                 printable(response.headers.get("x-request-id", "-"), 100),
             )
-            if not 200 <= response.status < 300:
-                text = raw.decode("utf-8", "replace")
-                raise interpret(response.status, response.headers, text, what=what)
+        if not 200 <= response.status < 300:
+            text = raw.decode("utf-8", "replace")
+            now = self.server_now()
+            refusal = interpret(response.status, response.headers, text, what=what, now=now)
+            if isinstance(refusal, Unauthorized):
+                # A source that has another key by now makes this worth a second attempt.
+                refusal.retryable |= await self._endpoint.headers() != headers
+            raise refusal
         try:
             found = json.loads(raw)
         except (ValueError, RecursionError) as error:
@@ -235,70 +266,3 @@ class Api:
         if not isinstance(found, dict) or found.get("error") is not None:
             raise nonsense("an object")
         return found
-
-
-@asynccontextmanager
-async def _watched(
-    body: PartBody, tracker: aiohttp.UploadTracker, stall: float, moved: Callable[[int], None]
-) -> AsyncIterator[None]:
-    """Look at a part's progress once a second; cut what is hopeless."""
-    loop = asyncio.get_running_loop()
-    watch = Watch(stall, loop.time())
-    verdict = Verdict.HEALTHY
-    timer: asyncio.TimerHandle | None = None
-
-    def tick() -> None:
-        nonlocal verdict, timer
-        sent = body.acknowledged(tracker.bytes_written)
-        moved(sent)
-        verdict = watch.look(loop.time(), sent, whole=sent >= body.part_size)
-        if verdict is Verdict.HEALTHY:
-            timer = loop.call_later(_TICK, tick)
-        else:
-            scope.reschedule(loop.time())
-
-    try:
-        async with asyncio.timeout(None) as scope:
-            timer = loop.call_later(_TICK, tick)
-            yield
-    except TimeoutError as error:
-        what = "no byte moved" if verdict is Verdict.STALLED else "no answer came"
-        raise Unreachable(f"{what} for {stall:.0f} s or longer") from error
-    finally:
-        if timer is not None:
-            timer.cancel()
-
-
-@asynccontextmanager
-async def _mapped(what: str) -> AsyncIterator[None]:
-    """Turn what aiohttp and the sockets raise into our words, here and nowhere else."""
-    try:
-        yield
-    except aiohttp.ClientConnectorCertificateError as error:
-        raise Untrusted(
-            f"the server's certificate is not trusted, so nothing was sent: "
-            f"{error.certificate_error}; check the base URL and this machine's trust store",
-        ) from error
-    except aiohttp.ClientConnectorError as error:
-        offline = isinstance(error, aiohttp.ClientConnectorDNSError) or error.errno in _NO_NETWORK
-        raise Unreachable(
-            f"cannot reach {error.host}: {error.strerror}", sent=False, offline=offline
-        ) from error
-    except aiohttp.ConnectionTimeoutError as error:
-        raise Unreachable(
-            f"no connection to the server was made in {_CONNECT:.0f} s", sent=False
-        ) from error
-    except TimeoutError as error:
-        raise Unreachable(f"the server did not answer in time when asked to {what}") from error
-    except (aiohttp.ClientError, OSError) as error:
-        detail = printable(str(error)) or type(error).__name__
-        raise Unreachable(f"the connection broke: {detail}") from error
-
-
-async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
-    found = bytearray()
-    async for block in response.content.iter_any():
-        found += block
-        if len(found) > most:
-            raise ServerTrouble(f"the server's answer is longer than {most} bytes")
-    return bytes(found)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from chunkup import events
 from chunkup.dataset import Result
-from chunkup.endpoint import KeySource
 from chunkup.handles import AsyncRun
+from chunkup.key import KeySource
 from chunkup.listener import OnEvent
 from chunkup.models import PART_SIZE, JobInfo, Limits, Options, RemoteFile
 from chunkup.render.notebook import in_kernel

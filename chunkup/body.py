@@ -7,6 +7,8 @@ import struct
 import sys
 import termios
 from collections.abc import AsyncGenerator
+from contextlib import suppress
+from socket import SO_LINGER, SOL_SOCKET, socket
 from typing import Final
 
 from aiohttp import Payload
@@ -46,8 +48,9 @@ class PartBody(Payload):
             "Content-Type: application/octet-stream\r\n\r\n"
         ).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
-        self._size = len(self._head) + size + len(self._tail)
+        self._size = self._whole = len(self._head) + size + len(self._tail)
         self._transport: asyncio.WriteTransport | None = None
+        self._acknowledged = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self.xxh3: str | None = None
@@ -68,6 +71,7 @@ class PartBody(Payload):
     ) -> None:
         """Send it all; called by aiohttp with the length that it announced."""
         self._transport = writer.transport
+        _linger(self._transport, on=False)
         self._idle.clear()
         digest = xxh3_128()
         try:
@@ -83,33 +87,77 @@ class PartBody(Payload):
         finally:
             self._idle.set()
 
+    @property
+    def begun(self) -> bool:
+        """Whether there was a connection to write to: before, nothing can have arrived."""
+        return self._transport is not None
+
     def acknowledged(self, written: int) -> int:
         """Bytes of the part that the peer has acknowledged.
 
-        ``written`` is what aiohttp handed to the kernel, multipart frame included. What the
-        kernel still holds is no progress: on a slow link it hides minutes.
+        ``written`` is what aiohttp says it handed over, multipart frame included. What the
+        program and its system still hold is no progress: on a slow link it hides minutes.
         """
-        return min(self.part_size, max(0, written - _unsent(self._transport) - len(self._head)))
+        held = _held(self._transport, handed_over=written >= self._whole)
+        if held is not None:
+            sent = written - held - len(self._head)
+            self._acknowledged = min(self.part_size, max(0, sent))
+        return self._acknowledged
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, answered: bool = False) -> None:
         """Close the source's handle, whatever became of the attempt.
 
         aiohttp cancels the writing of an abandoned body but does not wait for it to end.
+
+        Args:
+            answered: The server has said its last word about all of it. Otherwise the
+                connection is thrown away, and what waits in it, possibly for minutes, is not
+                sent any more.
         """
+        if answered and self.xxh3 is not None:
+            _linger(self._transport, on=True)
+        elif self._transport is not None and _socket(self._transport) is not None:
+            self._transport.abort()
         try:
             await outlast(self._idle.wait())
         finally:
             await outlast(self._chunks.aclose())
 
 
-def _unsent(transport: asyncio.WriteTransport | None) -> int:
-    socket = transport.get_extra_info("socket") if transport is not None else None
-    if socket is None or socket.fileno() < 0:
+def _socket(transport: asyncio.WriteTransport | None) -> socket | None:
+    """The connection's socket, while it is open."""
+    found = transport.get_extra_info("socket") if transport is not None else None
+    return found if found is not None and found.fileno() >= 0 else None
+
+
+def _linger(transport: asyncio.WriteTransport | None, *, on: bool) -> None:
+    """Whether the system still sends what it holds when the connection is closed."""
+    if (connected := _socket(transport)) is not None:
+        with suppress(OSError):
+            connected.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", not on, 0))
+
+
+def _held(transport: asyncio.WriteTransport | None, *, handed_over: bool) -> int | None:
+    """Bytes that have not arrived yet; None if nobody can tell any longer.
+
+    aiohttp knows of what the transport holds, until it has ``handed_over`` everything.
+    """
+    if transport is None:
         return 0
+    connected = _socket(transport)
+    if connected is None:
+        return None
+    held = transport.get_write_buffer_size() if handed_over else 0
+    # Below TLS lies a second transport, which has no public name.
+    below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    return held + (below.get_write_buffer_size() if below is not None else 0) + _unsent(connected)
+
+
+def _unsent(connected: socket) -> int:
     try:
         if sys.platform == "darwin":
-            return int(socket.getsockopt(_SOL_SOCKET_MACOS, _SO_NWRITE))
-        packed = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+            return int(connected.getsockopt(_SOL_SOCKET_MACOS, _SO_NWRITE))
+        packed = fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
     except OSError:
         return 0
     return int(struct.unpack("i", packed)[0])

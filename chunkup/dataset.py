@@ -8,7 +8,7 @@ that starts the same command meets an owner instead of half of the work.
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -39,6 +39,21 @@ class Result:
     file: RemoteFile | None = None
     error: ChunkupError | None = None
     reused: bool = False
+
+
+class InOrder:
+    """Results as they end, given on in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, Result] = {}
+        self._next = 0
+
+    def due(self, place: int, result: Result) -> Iterator[Result]:
+        """One more result; all that it makes due."""
+        self._found[place] = result
+        while self._next in self._found:
+            self._next += 1
+            yield self._found.pop(self._next - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +214,8 @@ async def unfinished(engine: Engine, *, any_age: bool, orders: Orders = GO_ON) -
             continue
         taken += rest
         files = await journal.files(lines[0].job.set_id)
-        members += [
-            _member(line, files, orders)
-            for line in lines
-            if line not in busy
-            and line.job.account == account
-            and line.phase is not Phase.CANCELLED
-        ]
+        going = [line for line in lines if line not in busy and line.phase is not Phase.CANCELLED]
+        members += [_member(line, files, orders) for line in going if line.job.account == account]
     return Selection(Dataset(engine, members), left, held, taken)
 
 

@@ -6,7 +6,8 @@ never part of a ``repr``, and leaves in one header of one kind of request: to ``
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final
@@ -14,11 +15,10 @@ from typing import Final
 from yarl import URL
 
 from chunkup.errors import BadOption, NoKey, PlainHttp
+from chunkup.key import Key, KeySource, key_of, sendable
 from chunkup.models import Account, Limits
 from chunkup.profile import HEADER_NAME
-from chunkup.provider import OPENAI, Provider
-
-KeySource = Callable[[], str]
+from chunkup.provider import OPENAI, Provider, provider_at
 
 # What the client itself says of a request; a second opinion would break it.
 _FORBIDDEN: Final = frozenset(
@@ -27,6 +27,11 @@ _FORBIDDEN: Final = frozenset(
         *("expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
     }
 )
+# Letters, digits, hyphens, as the name system has them; underscores, as containers do.
+_HOST: Final = re.compile(
+    r"(?!.{254})(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63})*\.?", re.ASCII
+)
+_AUTHORITY: Final = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +42,34 @@ class Endpoint:
     provider: Provider
     organization: str | None = None
     project: str | None = None
-    key: KeySource | None = field(default=None, repr=False)
+    key: Key | None = field(default=None, repr=False)
     extra: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
-    def headers(self) -> dict[str, str]:
-        """Headers of one request, with the key as it is now."""
+    async def headers(self) -> dict[str, str]:
+        """Headers of one request, with the key as it is now.
+
+        Raises:
+            Unreachable: The key could not be had.
+            BadOption: What was had cannot be a key.
+        """
         ours: dict[str, str] = {}
         if self.key is not None:
-            ours["Authorization"] = f"Bearer {_clean_key(self.key())}"
+            ours["Authorization"] = f"Bearer {await self.key.now()}"
         if self.organization:
             ours["OpenAI-Organization"] = self.organization
         if self.project:
             ours["OpenAI-Project"] = self.project
         return merged(dict(self.extra), ours)
 
-    def account(self, salt: bytes) -> Account:
-        """Whose jobs these are, with nothing in it that opens a door."""
+    async def account(self, salt: bytes) -> Account:
+        """Whose jobs these are, with nothing in it that opens a door.
+
+        Raises:
+            Unreachable, BadOption: As :meth:`headers`.
+        """
         digest = None
         if self.key is not None:
-            secret = _clean_key(self.key()).encode()
+            secret = (await self.key.first()).encode()
             digest = hashlib.blake2b(secret, key=salt, digest_size=6).hexdigest()
         return Account(
             base_url=self.base_url,
@@ -82,7 +96,8 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
 
     Args:
         base_url: ``https://host/v1``; no user name, query or fragment.
-        api_key: The key, or a callable that gives it anew for each request.
+        api_key: The key, or a callable that gives it anew for each request. It is called on
+            the event loop, so one that has to wait is async.
         organization: As the API's ``OpenAI-Organization`` header.
         project: As the API's ``OpenAI-Project`` header.
         headers: More headers for every request; they go before those of the same names in
@@ -110,31 +125,30 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
         if (
             name.lower() in _FORBIDDEN
             or not HEADER_NAME.fullmatch(name)
-            or not _sendable(value, " \t")
+            or not sendable(value, " \t")
         ):
             raise BadOption(f"the header {name!r} cannot be set", hint="leave that header away")
     organization = organization or environ.get("OPENAI_ORG_ID") or None
     project = project or environ.get("OPENAI_PROJECT_ID") or None
     for what, who in (("organization", organization), ("project", project)):
-        if who is not None and not _sendable(who):
+        if who is not None and not sendable(who):
             raise BadOption(f"the {what} has characters that no header can carry")
-    key = None if no_key else _key_source(api_key, environ)
+    key = None if no_key else key_of(api_key, environ)
     if key is None and not no_key:
         raise NoKey(
             "there is no API key: OPENAI_API_KEY is not set (--no-key sends none)",
             hint="export OPENAI_API_KEY=...",
         )
-    if key is not None and not callable(api_key):
-        _clean_key(key())
     secret = key is not None or bool(extra)
     if secret and url.scheme == "http" and not _is_here(url) and not allow_http:
         raise PlainHttp(
             f"the key would go to {url.host} over plain http, readable on the way",
             hint="use an https:// base URL, or --allow-http if that network is yours",
         )
+    provider = provider_at(url.host or "")
     return Endpoint(
         base_url=str(url),
-        provider=OPENAI if limits is None else replace(OPENAI, limits=limits),
+        provider=provider if limits is None else replace(provider, limits=limits),
         organization=organization,
         project=project,
         key=key,
@@ -181,40 +195,36 @@ def _origin(url: URL) -> tuple[str, str | None, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _key_source(given: str | KeySource | None, environ: Mapping[str, str]) -> KeySource | None:
-    if callable(given):
-        return given
-    key = (given or environ.get("OPENAI_API_KEY") or "").strip()
-    return (lambda: key) if key else None
-
-
-def _clean_key(key: str) -> str:
-    if not _sendable(key):
-        # The key itself must not stand in the message.
-        raise BadOption("the API key has characters that no header can carry")
-    return key
-
-
-def _sendable(text: str, also: str = "") -> bool:
-    return bool(text) and all("!" <= char <= "~" or char in also for char in text)
-
-
 def _clean_url(text: str) -> URL:
-    try:
-        url = URL(text.strip())
-    except ValueError:
-        url = URL()
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise BadOption(
-            "the base URL is not an http(s) address",
-            hint="give one such as https://api.openai.com/v1",
-        )
-    if url.user or url.password or url.query_string or url.fragment:
+    text = text.strip()
+    authority, _, _ = text.partition("://")[2].partition("/")
+    if "@" in authority or "?" in text or "#" in text:
         raise BadOption(
             "a base URL cannot carry a user name, a password, a query or a fragment",
             hint="give the address alone, and what identifies you in headers",
         )
-    return url.with_path(url.path.rstrip("/"))
+    try:
+        url = URL(text)
+    except ValueError:
+        url = URL()
+    # URL drops line ends, reads digits of any script, and takes nearly anything for a host.
+    plain = text.isprintable() and " " not in text and _AUTHORITY.fullmatch(authority)
+    named = _is_host(url.raw_host or "", bracketed=authority.startswith("["))
+    if not plain or not named or url.scheme not in {"http", "https"} or url.port == 0:
+        raise BadOption(
+            "the base URL is not an http(s) address",
+            hint="give one such as https://api.openai.com/v1",
+        )
+    return url.with_path(url.raw_path.rstrip("/"), encoded=True)
+
+
+def _is_host(host: str, *, bracketed: bool) -> bool:
+    if not bracketed:
+        return _HOST.fullmatch(host) is not None
+    try:
+        return ip_address(host).version == 6
+    except ValueError:
+        return False
 
 
 def _is_here(url: URL) -> bool:

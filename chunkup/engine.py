@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from chunkup.api import Api
@@ -15,7 +16,6 @@ from chunkup.errors import (
     Busy,
     ChunkupError,
     JournalTrouble,
-    OutcomeUnknown,
     SourceChanged,
     Stopped,
 )
@@ -26,13 +26,13 @@ from chunkup.link import Workshop
 from chunkup.listener import careful, log, tell_end, tell_outdated, tell_reused, tell_stop
 from chunkup.machine import Cancelled, Failed, Phase
 from chunkup.models import PART_SIZE, Account, Fingerprint, Job, Options, Plan, RemoteFile
-from chunkup.pace import Slots
 from chunkup.planner import plan
+from chunkup.pool import SlotPool
 from chunkup.retry import Policy
 from chunkup.run import Run
+from chunkup.slots import Slots
 from chunkup.source import Readers, inspect, md5_of
 from chunkup.stops import Home, Stops
-from chunkup.worker import SlotPool
 
 if TYPE_CHECKING:
     import aiohttp
@@ -111,7 +111,7 @@ class Engine:
 
     async def account(self) -> Account:
         """The account that this engine works for, as the journal knows it."""
-        return self.endpoint.account((await self.journal()).salt)
+        return await self.endpoint.account((await self.journal()).salt)
 
     async def aclose(self) -> None:
         """Close connections, journal and threads. Runs under way have to be over."""
@@ -227,7 +227,7 @@ class Engine:
         if job.account.base_url != self.endpoint.base_url:
             raise BadOption(
                 f"job {job.id} goes to {job.account.base_url}, not to {self.endpoint.base_url}",
-                hint=f"chunkup resume {job.id} --base-url {job.account.base_url}",
+                hint=f"chunkup resume {job.id} --base-url {quote(job.account.base_url)}",
                 job_id=job.id,
             )
         job = self._as_ordered(job, orders)
@@ -311,8 +311,6 @@ class Engine:
             ledger = Ledger(job, journal, careful(None))
             try:
                 await cancel(ledger, self._workshop())
-            except OutcomeUnknown:
-                raise
             except ChunkupError:
                 # The Upload dies by itself; the new content does not wait for that.
                 await ledger.load()
@@ -340,7 +338,7 @@ class Engine:
                 api=api,
                 readers=Readers(),
                 policy=Policy(options.retries, options.offline_wait),
-                slots=SlotPool(Slots(options.workers)),
+                slots=SlotPool(Slots(options.workers), patience=2 * options.stall_timeout),
                 options=options,
             )
         return self._shop

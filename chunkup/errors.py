@@ -278,23 +278,27 @@ class Unreachable(Stopped):
     Attributes:
         sent: Whether any of the request may have reached the server. False only where the
             connection itself was never made, so that the request surely did nothing.
-        offline: Whether there is no network at all: no name service, no route.
+        slept: Whether the machine was asleep and the connection did not live through it.
+        offline: Whether nothing gets through at all: no name service, no route, no connection
+            in time.
     """
 
     code = "unreachable"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what every error has, and three things known of a connection)
         self,
         message: str,
         *,
         sent: bool = True,
         offline: bool = False,
+        slept: bool = False,
         hint: str | None = None,
         job_id: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint, job_id=job_id, retryable=True)
         self.sent = sent
         self.offline = offline
+        self.slept = slept
 
 
 class ServerTrouble(Stopped):

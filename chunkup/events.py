@@ -98,8 +98,9 @@ class Progress(Event):
     """Where the job stands, about once a second.
 
     ``done`` bytes have receipts; ``sent`` more are acknowledged by the peer of parts in
-    flight, so ``done + sent`` may fall when an attempt fails. ``rate`` is bytes a second over
-    the last seconds; ``expires_in`` seconds are left of the Upload.
+    flight, so ``done + sent`` may fall when an attempt fails, or gives its slot back to the
+    others. ``rate`` is bytes a second over the last seconds; ``expires_in`` seconds are left of
+    the Upload.
     """
 
     size: int

@@ -13,30 +13,35 @@ Over
 Doubt
     Anything else. The list of Files is read at growing intervals; then ``complete`` is asked
     once more with the recorded ids, since a server that carried it out refuses the second and
-    one that did not makes the File now; then the list is read for a while longer.
+    one that did not makes the File now; then the list is read for a while longer, because some
+    servers list a File only later.
+
+What a second ask is answered says less than what the first is: the first may have been carried
+out, and a server that had nothing to say about the content then can find fault with it now. So
+after a doubt no refusal ends a job, but one that names the checksum: a server that compares
+it has not made the File.
 
 Two Files that fit are none, and an Upload that has ended without a File to see leaves nothing
 to ask for: a person has to say then. From that moment on the program only looks. Which Files
 fit is :mod:`chunkup.search`'s to say.
 """
 
-import asyncio
-import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from chunkup.errors import (
     ChunkupError,
     OutcomeUnknown,
+    Refused,
     Rejected,
+    Stopped,
     Unreachable,
     Untrusted,
 )
 from chunkup.machine import CompleteAsked
-from chunkup.models import Job, RemoteFile, Upload
-from chunkup.provider import Complaint, complaint
-from chunkup.search import Search
+from chunkup.models import RemoteFile, Upload
+from chunkup.provider import FINAL, Complaint, complaint
+from chunkup.search import SLACK, Search, minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +89,8 @@ class Finalizer:
     patience: float
 
     @property
-    def _job(self) -> Job:
-        return self.search.job
-
-    @property
-    def _again(self) -> str:
-        return f"look again later with: chunkup resume {self._job.id}"
+    def _now(self) -> float:
+        return self.search.api.server_now()
 
     async def ask(self, asked: CompleteAsked) -> Outcome:
         """Ask for the File, for the first time, and find out what came of it.
@@ -103,6 +104,8 @@ class Finalizer:
             return Done(answer, recovered=False)
         if surely_not_done(answer):
             return NotDone(answer)
+        if _too_long(answer):
+            raise answer
         if isinstance(answer, Rejected):
             return await self._refused(asked, answer)
         return await self.settle(asked)
@@ -112,32 +115,28 @@ class Finalizer:
 
         Raises:
             OutcomeUnknown: It cannot be found out.
-            Stopped: The server cannot be reached to find it out.
+            ChunkupError: The server cannot be reached to find it out, or will not say.
         """
-        if found := await self._look_at(asked, self.looks):
+        if found := await self.search.look(self.looks, asked.asked_at):
             return Done(found, recovered=True)
         if look_only:
-            raise OutcomeUnknown(
-                "the File may or may not exist: still none is listed that fits",
-                hint=self._again,
-                job_id=self._job.id,
-            )
+            raise self._unknown("the File may or may not exist: still none is listed that fits")
+        again_at = self._now
         answer = await self._complete(asked)
         if not isinstance(answer, ChunkupError):
             return Done(answer, recovered=False)
-        if isinstance(answer, Rejected) and not surely_not_done(answer):
-            return await self._refused(asked, answer)
-        if surely_not_done(answer):
+        if surely_not_done(answer) or _too_long(answer):
             # This ask did nothing, but the one before it is still in doubt.
             raise answer
-        if found := await self._look_at(asked, tuple(_minutes(self.patience))):
+        if isinstance(answer, Rejected):
+            return await self._refused_again(asked, answer)
+        moments = tuple(minutes(self.patience))
+        if found := await self.search.look(moments, asked.asked_at, again_at):
             return Done(found, recovered=True)
-        raise OutcomeUnknown(
+        raise self._unknown(
             "the File may or may not exist: its completion was asked twice, no answer came, "
             "and no such File is listed",
-            hint=self._again,
-            job_id=self._job.id,
-            answer=answer.answer,
+            answer,
         )
 
     async def cancel(self) -> bool:
@@ -151,10 +150,13 @@ class Finalizer:
         except Rejected as error:
             if surely_not_done(error):
                 raise
-            about = complaint(error.answer) if error.answer else Complaint.OTHER
-            if about is Complaint.OTHER:
+            about = _about(error)
+            if about is Complaint.ENDED:
+                return False
+            over = about in {Complaint.EXPIRED, Complaint.ABSENT, Complaint.CANCELLED}
+            # A server that cannot cancel lets every Upload die by itself.
+            if not over and (error.answer is None or error.answer.status not in {405, 501}):
                 raise
-            return about is not Complaint.ENDED
         return True
 
     async def _complete(self, asked: CompleteAsked) -> RemoteFile | ChunkupError:
@@ -164,67 +166,91 @@ class Finalizer:
             BadAnswer: A File was made, and it is not what was sent.
         """
 
-        async def attempt() -> Upload | ChunkupError:
+        async def attempt() -> Upload:
             try:
                 return await self.search.api.complete(asked.upload_id, asked.part_ids, asked.md5)
             except ChunkupError as error:
-                if error.retryable and surely_not_done(error):
-                    raise
-                return error
+                # A refusal that wants to be asked again says so itself, and knows.
+                if not surely_not_done(error) and not isinstance(error, Rejected):
+                    error.retryable = False
+                raise
 
         try:
             answer = await self.search.reach(attempt)
         except ChunkupError as error:
             return error
-        if isinstance(answer, ChunkupError):
-            return answer
         if answer.file is None:
             return Unreachable("the server completed the Upload and named no File")
         return await self.search.checked(answer.file)
 
     async def _refused(self, asked: CompleteAsked, error: Rejected) -> Outcome:
-        """A 4xx to ``complete``. The File may exist: an earlier ask may have made it."""
-        about = complaint(error.answer) if error.answer else Complaint.OTHER
-        looks = self.looks if about in {Complaint.ENDED, Complaint.ABSENT} else self.looks[:1]
-        if found := await self._look_at(asked, looks):
-            return Done(found, recovered=True)
-        match about:
-            case Complaint.EXPIRED | Complaint.ABSENT | Complaint.CANCELLED:
-                return Over(about.value)
-            case Complaint.SIZE if self.answer_lost:
-                return Over("miscounted")
-            case Complaint.ENDED:
-                raise OutcomeUnknown(
-                    f"the Upload has ended and no File of it is listed: {error.message}",
-                    hint=self._again,
-                    job_id=self._job.id,
-                    answer=error.answer,
-                ) from error
-            case _:
-                return Hopeless(error)
+        """What a refusal of the first ask says.
 
-    async def _look_at(self, asked: CompleteAsked, moments: tuple[float, ...]) -> RemoteFile | None:
-        """Look at these seconds from now; the File if exactly one fits.
-
-        Raises:
-            OutcomeUnknown: Several fit.
+        A gateway may have sent it twice, and have answered with what the second was told.
         """
-        passed = 0.0
-        for moment in moments:
-            await asyncio.sleep(moment - passed)
-            passed = moment
-            found = await self.search.find(asked.asked_at)
-            if len(found) == 1:
-                return await self.search.checked(found[0])
-            if found:
-                ids = tuple(file.id for file in reversed(found))
-                raise OutcomeUnknown(
-                    f"{len(ids)} Files fit what was uploaded: {', '.join(ids)}",
-                    candidates=ids,
-                    hint=f"chunkup resume {self._job.id} --accept {shlex.quote(ids[0])}",
-                    job_id=self._job.id,
-                )
+        about = _about(error)
+        if about is Complaint.ENDED:
+            return await self._refused_again(asked, error)
+        looks = self.looks if about is Complaint.ABSENT else self.looks[:1]
+        if found := await self.search.look(looks, asked.asked_at):
+            return Done(found, recovered=True)
+        if over := self._over(about):
+            return over
+        if about in {Complaint.CHECKSUM, Complaint.SIZE} or _final(error):
+            return Hopeless(error)
+        return NotDone(error)
+
+    async def _refused_again(self, asked: CompleteAsked, error: Rejected) -> Outcome:
+        """What a refusal says where an ask may have been carried out already."""
+        about = _about(error)
+        moments: tuple[float, ...] = (0.0,)
+        if about is not Complaint.OTHER or _final(error):
+            # What was made long ago is listed by now.
+            left = self.patience + SLACK - (self._now - asked.asked_at)
+            moments = tuple(minutes(min(max(0.0, left), self.patience)))
+        ended = about is Complaint.ENDED
+        if found := await self.search.look(moments, asked.asked_at, ended=ended):
+            return Done(found, recovered=True)
+        if over := self._over(about):
+            return over
+        if about is Complaint.CHECKSUM:
+            return Hopeless(error)
+        if about is Complaint.OTHER and not _final(error):
+            raise error
+        raise self._unknown(
+            f"the File may or may not exist: none is listed that fits, and {error.message}",
+            error,
+        ) from error
+
+    def _unknown(self, message: str, error: ChunkupError | None = None) -> OutcomeUnknown:
+        job_id = self.search.job.id
+        return OutcomeUnknown(
+            message,
+            hint=f"look again later with: chunkup resume {job_id}",
+            job_id=job_id,
+            answer=error.answer if error else None,
+        )
+
+    def _over(self, about: Complaint) -> Over | None:
+        """The end of the Upload, if that is what a refusal is about and no File was seen."""
+        if about in {Complaint.EXPIRED, Complaint.ABSENT, Complaint.CANCELLED}:
+            return Over(about.value)
+        if about is Complaint.SIZE and self.answer_lost:
+            return Over("miscounted")
         return None
+
+
+def _about(error: Rejected) -> Complaint:
+    return complaint(error.answer) if error.answer else Complaint.OTHER
+
+
+def _final(error: Rejected) -> bool:
+    return error.answer is not None and error.answer.status in FINAL
+
+
+def _too_long(error: ChunkupError) -> bool:
+    """Whether this is a pause that is too long to wait for, until whose end nothing is asked."""
+    return type(error) is Stopped
 
 
 def surely_not_done(error: ChunkupError) -> bool:
@@ -233,18 +259,9 @@ def surely_not_done(error: ChunkupError) -> bool:
     No connection, or none that was trusted; or an answer that is about the key or the rate; or
     one of somebody in between, a portal or a proxy, who kept the request to himself.
     """
-    if isinstance(error, Untrusted):
+    if isinstance(error, Untrusted | Refused):
         return True
     if isinstance(error, Unreachable):
         return not error.sent
     status = error.answer.status if error.answer else 0
     return status in {401, 403, 407, 429} or 300 <= status < 400
-
-
-def _minutes(patience: float) -> Iterator[float]:
-    """Moments to look at, at growing intervals, up to ``patience`` seconds."""
-    moment, step = 0.0, 2.0
-    while moment < patience:
-        yield moment
-        moment, step = moment + step, min(step * 1.5, 15.0)
-    yield patience

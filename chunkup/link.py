@@ -1,9 +1,11 @@
-"""One job's use of the line: its parts in flight, its repeated requests, its goodput."""
+"""One job's use of the line: its parts in flight, and what is repeated."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -14,30 +16,31 @@ from chunkup.errors import (
     ChunkupError,
     NotFound,
     Rejected,
+    ServerTrouble,
     Throttled,
-    TooSlow,
     Unreachable,
 )
 from chunkup.finalizer import Finalizer, surely_not_done
+from chunkup.gauge import Gauge
 from chunkup.ledger import Ledger
 from chunkup.machine import Accepted, AnswerLost, Send, next_action
 from chunkup.models import Options, Part, Upload
-from chunkup.pace import Meter, lateness
+from chunkup.pace import Clocks
 from chunkup.planner import cut
+from chunkup.pool import SlotPool
 from chunkup.proof import Proof
 from chunkup.provider import Complaint, complaint
 from chunkup.retry import Policy, Retry
 from chunkup.search import Search
 from chunkup.source import Readers
-from chunkup.text import size_text
-from chunkup.worker import Hands, PartRequest, Refusal, Sent, SlotPool, send_part
+from chunkup.worker import Hands, PartRequest, Refusal, Sent, may_have_happened, send_part
 
 _Result = TypeVar("_Result")
 _Flights = dict[asyncio.Task[Sent | Refusal], Part]
 
 _TICK: Final = 1.0
-# An estimate from less than this many seconds is a guess.
-_JUDGE_AFTER: Final = 20.0
+# Bytes: a server that refuses even such a part as too large wants something else.
+_LEAST: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +61,39 @@ class Link:
         self._ledger = ledger
         self._shop = shop
         self._proof = proof
-        self._meter = Meter(time.monotonic())
-        self._told = 0.0
-        self._late_for: str | None = None
-        # None until an attempt begins: a part may wait long for a slot that all jobs share.
-        self._flying: dict[Part, int | None] = {}
-        self._retries = 0
+        self._clocks = Clocks(time.monotonic(), time.time())
+        self._part_size = ledger.job.part_size
+        # A part whose answer was lost may still be on its way again when a sibling is refused.
+        self._answer_lost = False
+        self._gauge = Gauge(
+            ledger,
+            behind=lambda: proof.behind,
+            expires_in=self._expires_in,
+            fail_if_late=shop.options.fail_if_late,
+        )
 
     @property
     def average(self) -> float:
-        """Goodput of this Upload so far in this run, in bytes a second."""
-        return self._meter.average()
+        """What the link carried for this Upload so far in this run, in bytes a second."""
+        return self._gauge.average
+
+    @property
+    def idle(self) -> bool:
+        """Whether no part is in flight, nor waits to be."""
+        return self._gauge.idle
 
     def begin_upload(self) -> None:
         """A new Upload begins, and with it a new measurement: its bytes start from none."""
-        self._meter = Meter(time.monotonic())
+        self._answer_lost = False
+        self._gauge.begin_upload()
+
+    async def ask_time(self) -> None:
+        """Have the server tell its time: an Upload dies by that, and ours may be wrong."""
+        # A refusal tells it too, and neither a key nor a server need be one that lists Files.
+        with suppress(Rejected, ServerTrouble):
+            await self.reach(
+                partial(self._shop.api.list_files, self._ledger.job.purpose, None, limit=1)
+            )
 
     async def reach(self, request: Callable[[], Awaitable[_Result]]) -> _Result:
         """A request that may be sent again, under the policy that all share."""
@@ -112,7 +133,7 @@ class Link:
             finally:
                 for task in flights:
                     task.cancel()
-        self._flying.clear()
+        self._gauge.clear()
         if failure is not None:
             raise failure
         return ended
@@ -127,16 +148,19 @@ class Link:
             done, _ = await asyncio.wait(
                 flights, timeout=_TICK, return_when=asyncio.FIRST_COMPLETED
             )
-            results = [task.result() for task in done]
-            for task in done:
-                self._flying.pop(flights.pop(task), None)
+            results = [(flights.pop(task), task.result()) for task in done]
+            for part, _ in results:
+                self._gauge.land(part)
             ended = None
             # Receipts first: what ends the Upload, or the run, must not cost what arrived.
-            for result in sorted(results, key=lambda result: isinstance(result, Refusal)):
-                ended = await self._take(upload_id, result) or ended
-            self._progress()
+            for part, result in sorted(results, key=lambda it: isinstance(it[1], Refusal)):
+                ended = await self._take(upload_id, part, result) or ended
             if ended is not None:
-                return ended
+                return ended  # and what is lost with it is told by that
+            self._gauge.look()
+            if self._clocks.slept(time.monotonic(), time.time()):
+                self._shop.api.forget_connections()
+                await self.ask_time()  # the Upload may be over since
 
     def _launch(self, group: asyncio.TaskGroup, action: Send, flights: _Flights) -> None:
         free = max(0, self._shop.slots.slots.count - len(flights))
@@ -146,30 +170,28 @@ class Link:
             readers=self._shop.readers,
             policy=self._shop.policy,
             slots=self._shop.slots,
-            moved=self._moved,
+            moved=self._gauge.moved,
             on_retry=self._part_repeated,
             wait_limit=self._wait_limit,
         )
         read_size = self._shop.options.read_size
-        part_size = self._ledger.job.part_size
-        for part in islice(cut(action.missing, busy, part_size), free):
+        for part in islice(cut(action.missing, busy, self._part_size), free):
             request = PartRequest(action.upload_id, self._proof.source, part, read_size)
-            self._flying[part] = None
+            self._gauge.launch(part)
             flights[group.create_task(send_part(request, hands))] = part
 
-    async def _take(self, upload_id: str, result: Sent | Refusal) -> str | None:
+    async def _take(self, upload_id: str, part: Part, result: Sent | Refusal) -> str | None:
         """Record what became of a part; the reason if it ended this Upload."""
         if result.lost and not self._ledger.state.answer_lost:
             await self._ledger.record(AnswerLost(upload_id))
         if isinstance(result, Refusal):
-            return self._refused(result.error)
+            return self._refused(part, result.error)
         receipt = result.receipt
         if receipt.part_id in self._ledger.state.part_ids:
             raise BadAnswer(
                 f"the server gave the id {receipt.part_id!r} to two parts; nothing was completed"
             )
         await self._ledger.record(Accepted(upload_id, receipt))
-        self._shop.slots.slots.accepted(self._meter.rate())
         self._ledger.tell(
             events.PartAccepted,
             start=receipt.span.start,
@@ -180,8 +202,8 @@ class Link:
         )
         return None
 
-    def _refused(self, error: ChunkupError) -> str:
-        """The reason for which a refused part ends its Upload.
+    def _refused(self, part: Part, error: ChunkupError) -> str | None:
+        """The reason for which a refused part ends its Upload, or None if smaller ones go on.
 
         Raises:
             ChunkupError: The refusal is about more than this Upload.
@@ -189,34 +211,43 @@ class Link:
         about = complaint(error.answer) if error.answer else Complaint.OTHER
         if not isinstance(error, Rejected) or surely_not_done(error):
             raise error
-        if about is Complaint.EXPIRED:
-            return "expired"
-        if isinstance(error, NotFound):
+        if about in {Complaint.EXPIRED, Complaint.CANCELLED, Complaint.ENDED}:
+            return about.value  # whatever became of it, it takes no more parts
+        if isinstance(error, NotFound) or about is Complaint.ABSENT:
             return "gone"
-        if about is Complaint.SIZE and self._ledger.state.answer_lost:
+        if about is Complaint.SIZE and (self._answer_lost or self._ledger.state.answer_lost):
             return "miscounted"
+        if error.answer is not None and error.answer.status == 413:
+            smaller = part.size // 2
+            if smaller >= _LEAST:
+                # Its stretch is missing again, and is cut anew with all that is not sent yet.
+                self._part_size = min(self._part_size, smaller)
+                self._tell_retried(part, Retry(1, 0.0, error))
+                return None
+            job = self._ledger.job
+            error.hint = f"chunkup resume {job.id} --part-size {max(1, part.size // 4)}"
         raise error
 
-    # --- measuring --------------------------------------------------------------------------
-
-    def _moved(self, part: Part, sent: int) -> None:
-        if part in self._flying:
-            self._flying[part] = sent
+    # --- what is repeated -------------------------------------------------------------------
 
     def _part_repeated(self, part: Part, retry: Retry) -> None:
-        error = retry.error
-        if isinstance(error, Throttled):
+        self._answer_lost |= may_have_happened(retry.error)
+        self._gauge.moved(part, None)  # what it had sent is lost, and counts no more
+        if isinstance(retry.error, Throttled):
             self._repeated(retry)
             return
         self._count(retry)
+        self._tell_retried(part, retry)
+
+    def _tell_retried(self, part: Part, retry: Retry) -> None:
         self._ledger.tell(
             events.PartRetried,
             start=part.start,
             stop=part.stop,
             attempt=retry.attempt,
             wait=retry.wait,
-            code=error.code,
-            message=error.message,
+            code=retry.error.code,
+            message=retry.error.message,
         )
 
     def _repeated(self, retry: Retry) -> None:
@@ -224,8 +255,10 @@ class Link:
         self._ledger.tell(events.Paused, wait=retry.wait, message=retry.error.message)
 
     def _count(self, retry: Retry) -> None:
-        self._retries += 1
-        if isinstance(retry.error, Throttled | Unreachable):
+        self._gauge.retries += 1
+        error = retry.error
+        broke = isinstance(error, Unreachable) and error.sent and not error.slept
+        if broke or isinstance(error, Throttled):
             self._shop.slots.slots.trouble(time.monotonic())
 
     def _wait_limit(self) -> float:
@@ -237,35 +270,3 @@ class Link:
         if upload is None or upload.expires_at is None:
             return None
         return upload.expires_at - self._shop.api.server_now()
-
-    def _progress(self) -> None:
-        now, done = time.monotonic(), self._ledger.state.done
-        begun = [sent for sent in self._flying.values() if sent is not None]
-        sent = sum(begun)
-        self._meter.sample(now, done + sent)
-        if now - self._told < _TICK:
-            return
-        self._told = now
-        rate, left = self._meter.rate(), self._expires_in()
-        self._ledger.tell(
-            events.Progress,
-            size=self._ledger.job.size,
-            done=done,
-            sent=sent,
-            rate=rate,
-            in_flight=len(begun),
-            retries=self._retries,
-            expires_in=left,
-        )
-        upload = self._ledger.state.upload
-        if left is None or upload is None or self._late_for == upload.id:
-            return
-        late = lateness(self._ledger.job.size - done - sent, rate, left)
-        if late > 0 and now - self._meter.started >= _JUDGE_AFTER:
-            self._late_for = upload.id
-            self._ledger.tell(events.Late, seconds=late, rate=rate)
-            if self._shop.options.fail_if_late:
-                raise TooSlow(
-                    f"at {size_text(rate)}/s the Upload expires before its end; it takes a "
-                    "faster link or smaller files"
-                )

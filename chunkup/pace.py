@@ -9,56 +9,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-FIRST_SLOTS: Final = 8
-_GAIN: Final = 1.2
-_CALM: Final = 10.0
-
-
-@dataclass(slots=True)
-class Slots:
-    """How many parts may be in flight: doubles while goodput follows, halves on trouble.
-
-    ``ceiling`` is what the user allows. The count never leaves 1..ceiling.
-    """
-
-    ceiling: int
-    count: int = field(init=False)
-    _judged: float = field(default=float("-inf"), init=False)
-    _best: float = field(default=0.0, init=False)
-    _accepted: int = field(default=0, init=False)
-    _probing: bool = field(default=True, init=False)
-
-    def __post_init__(self) -> None:
-        if self.ceiling < 1:
-            raise ValueError(f"not a number of workers: {self.ceiling}")
-        self.count = min(FIRST_SLOTS, self.ceiling)
-
-    def accepted(self, goodput: float) -> None:
-        """A part was accepted while the link carried ``goodput`` bytes a second.
-
-        Judged once every slot had its turn: a doubling is kept going only while it brought
-        at least a fifth more.
-        """
-        self._accepted += 1
-        if self._accepted < self.count:
-            return
-        self._accepted = 0
-        followed = goodput >= self._best * _GAIN
-        self._best = max(self._best, goodput)
-        if self._probing and followed:
-            self.count = min(self.ceiling, self.count * 2)
-        elif self._probing:
-            self._probing = False
-        elif self.count < self.ceiling:
-            self.count += 1
-
-    def trouble(self, now: float) -> None:
-        """The server throttled, or an attempt fell silent: half as many, once in a while."""
-        self._probing = False
-        if now - self._judged >= _CALM:
-            self._judged = now
-            self._accepted = 0
-            self.count = max(1, self.count // 2)
+# Bytes a second, over all connections together, below which a link is no link.
+_FLOOR: Final = 1024
+# A machine whose wall clock ran ahead of its other one by so many seconds was asleep.
+_NAP: Final = 10.0
+# Of a server that throttles: seconds that one storm lasts at least, what is left of the rate
+# after it, the lowest one a second, and seconds until all is forgotten.
+_ROUND: Final = 1.0
+_LESS: Final = 0.7
+_SLOWEST: Final = 2.0
+_FORGIVEN: Final = 60.0
+# Seconds: looks that lie further apart were made by a process that stood still meanwhile.
+_STILL: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -103,6 +65,50 @@ class Pause:
         return wait + min(wait * 0.2, 5.0) * chance if wait > 0 else 0.0
 
 
+@dataclass(slots=True)
+class Tempo:
+    """Requests a second, from the moment at which a server says that there are too many.
+
+    Less by a third at each such answer, once a second; a little more each second without one.
+    After a minute without any there is no limit again.
+    """
+
+    rate: float | None = field(default=None, init=False)
+    _passed: deque[float] = field(default_factory=deque, init=False)
+    _next: float = field(default=float("-inf"), init=False)
+    _slowed: float = field(default=float("-inf"), init=False)
+    _risen: float = field(default=float("-inf"), init=False)
+
+    def turn(self, now: float) -> float:
+        """Seconds until the next request may go out; it has to, for its turn is taken."""
+        at = now
+        if self.rate is not None:
+            self._rise(now)
+        if self.rate is not None:
+            at = max(now, self._next)
+            self._next = at + 1 / self.rate
+        self._passed.append(at)
+        while self._passed[0] < now - _ROUND:
+            self._passed.popleft()
+        return at - now
+
+    def throttled(self, now: float) -> None:
+        """The server says that there were too many."""
+        if now - self._slowed < _ROUND:
+            return  # one storm, and many voices
+        recent = sum(now - _ROUND < at <= now for at in self._passed)
+        rate = recent / _ROUND if self.rate is None else min(self.rate, max(1, recent) / _ROUND)
+        self.rate = max(_SLOWEST, rate * _LESS)
+        self._slowed = self._risen = now
+
+    def _rise(self, now: float) -> None:
+        if self.rate is None or now - self._slowed > _FORGIVEN:
+            self.rate = None
+            return
+        self.rate += max(1.0, self.rate * 0.1) * (now - self._risen)
+        self._risen = now
+
+
 def backoff(attempt: int, chance: float, *, first: float = 0.5, most: float = 30.0) -> float:
     """Full jitter: anywhere between nothing and a bound that doubles. ``attempt`` is from 1."""
     return min(most, first * 2.0 ** min(attempt - 1, 16)) * chance
@@ -114,6 +120,25 @@ class Verdict(StrEnum):
     HEALTHY = "healthy"
     STALLED = "stalled"
     SILENT = "silent"
+    SLEPT = "slept"
+
+
+@dataclass(slots=True)
+class Clocks:
+    """Two clocks that tell a machine that slept from one that was busy.
+
+    In sleep only the wall clock goes on. One that is set by hand looks the same, so nothing
+    may be lost by a wrong answer.
+    """
+
+    now: float
+    wall: float
+
+    def slept(self, now: float, wall: float) -> bool:
+        """Whether the machine was asleep since the last call."""
+        ahead = (wall - self.wall) - (now - self.now)
+        self.now, self.wall = now, wall
+        return ahead >= _NAP
 
 
 @dataclass(slots=True)
@@ -121,28 +146,68 @@ class Watch:
     """Two clocks of one attempt: bytes that stopped moving, an answer that does not come.
 
     Progress is what the peer acknowledged. Once the body is through, a server or gateway
-    that buffered it may need as long again to pass it on, hence the second clock.
+    that buffered it may need as long again to pass it on, hence the second clock. Time in
+    which this process stood still counts for neither. After a sleep of the machine a body has
+    to move soon: most connections do not live through one.
     """
 
     stall: float
     started: float
     _moved: float = field(init=False)
+    _looked: float = field(init=False)
     _seen: int = field(default=0, init=False)
     _sent_at: float | None = field(default=None, init=False)
+    _woken: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._moved = self.started
+        self._moved = self._looked = self.started
 
-    def look(self, now: float, acknowledged: int, *, whole: bool) -> Verdict:
-        """Judge by the bytes acknowledged so far; ``whole`` once the entire body is out."""
-        if acknowledged > self._seen:
-            self._seen, self._moved = acknowledged, now
+    def look(self, now: float, acknowledged: int, *, whole: bool, slept: bool = False) -> Verdict:
+        """Judge by the bytes acknowledged so far; ``whole`` once the entire body is out.
+
+        Asked about once a second. ``slept`` if the machine was asleep since the last time.
+        """
+        still, self._looked = now - self._looked, now
+        if still > _STILL:
+            self.started += still
+            self._moved += still
+            self._sent_at = self._sent_at + still if self._sent_at is not None else None
+        if slept:  # what moved since the last look may have moved before the sleep
+            self._seen, self._moved, self._woken = max(self._seen, acknowledged), now, True
+        elif acknowledged > self._seen:
+            self._seen, self._moved, self._woken = acknowledged, now, False
         if whole:
             if self._sent_at is None:
                 self._sent_at = now
             patience = max(2 * self.stall, 2 * (self._sent_at - self.started))
             return Verdict.SILENT if now - self._sent_at > patience else Verdict.HEALTHY
+        if self._woken and now - self._moved > min(_NAP, self.stall):
+            return Verdict.SLEPT
         return Verdict.STALLED if now - self._moved > self.stall else Verdict.HEALTHY
+
+
+@dataclass(slots=True)
+class Floor:
+    """The least that all connections together have to carry: 1 KiB/s over ``window`` seconds.
+
+    A trickle moves, and so is no stall; but it never ends either.
+    """
+
+    window: float
+    _mark: tuple[float, int] | None = field(default=None, init=False)
+
+    def look(self, now: float, total: int, *, sending: bool) -> bool:
+        """Whether it is too little. ``total`` bytes were ever acknowledged."""
+        if not sending:
+            self._mark = None
+            return False
+        if self._mark is None:
+            self._mark = (now, total)
+        began, before = self._mark
+        if now - began < self.window:
+            return False
+        self._mark = (now, total)
+        return total - before < _FLOOR * (now - began)
 
 
 @dataclass(slots=True)

@@ -1,10 +1,10 @@
-"""Size and limits in, a plan out, or a refusal before anything is sent."""
+"""Size, limits and speed in, a plan out, or a refusal before anything is sent."""
 
 from collections.abc import Iterable, Iterator
 
-from chunkup.errors import BadOption, EmptyFile, TooLarge
+from chunkup.errors import BadOption, EmptyFile, TooLarge, TooSlow
 from chunkup.models import Limits, Part, Plan, Span
-from chunkup.text import size_text
+from chunkup.text import duration_text, size_text
 
 
 def plan(
@@ -43,6 +43,27 @@ def whole(size: int, path: str = "the file") -> Span:
             hint="see that whatever writes it is done, then run the same command",
         )
     return Span(0, size)
+
+
+def in_time(size: int, life: float, *, rate: float, behind: float) -> None:
+    """See that a file can be through before a new Upload is over.
+
+    ``rate`` is the link's goodput in bytes a second, 0.0 where none is known; ``behind`` is how
+    many seconds the reading of the file still takes by itself. Both run side by side.
+
+    Raises:
+        TooSlow: One of them takes longer than the ``life`` of an Upload, in seconds.
+    """
+    if rate > 0 and size / rate > life:
+        raise TooSlow(
+            f"at {size_text(rate)}/s {size_text(size)} need {duration_text(size / rate)}, and an "
+            f"Upload lives {duration_text(life)}; it takes a faster link or smaller files"
+        )
+    if behind > life:
+        raise TooSlow(
+            f"reading {size_text(size)} for their MD5 takes {duration_text(behind)} more, and an "
+            f"Upload lives {duration_text(life)}; it takes a faster disk, smaller files or --no-md5"
+        )
 
 
 def cut(missing: Iterable[Span], busy: Iterable[Span], part_size: int) -> Iterator[Part]:

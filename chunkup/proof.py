@@ -11,13 +11,17 @@ a remount, lets the proof run beside the sending.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from chunkup.errors import SourceChanged
 from chunkup.machine import State
 from chunkup.models import Fingerprint, Job, Receipt, Source, Span
 from chunkup.planner import cut
+from chunkup.pool import SlotPool
 from chunkup.source import Pass, look_again
-from chunkup.worker import SlotPool
+
+# Seconds of reading whose speed tells something about the rest.
+_ENOUGH: Final = 1.0
 
 
 class Proof:
@@ -91,6 +95,18 @@ class Proof:
         lowest = missing[0].start if missing else self._job.span.stop
         self._pass.allow(lowest + (self._slots.slots.count + 2) * self._job.part_size)
         self._compare(state.receipts)
+
+    @property
+    def behind(self) -> float:
+        """Seconds that the pass still needs, at the speed that it had so far while it read.
+
+        0.0 where there is none, or before it has read enough to tell.
+        """
+        found = self._pass
+        if found is None or found.busy < _ENOUGH:
+            return 0.0
+        left = sum(span.size for span in found.spans) - found.reached
+        return left * found.busy / found.reached
 
     async def complete(self, state: State) -> str | None:
         """Wait for the pass to end and for every digest to agree; the MD5 in hex.

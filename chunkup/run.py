@@ -1,8 +1,10 @@
 """One run of one job: ask the machine what to do, do it, record it, ask again."""
 
+import asyncio
+import time
 from collections.abc import Awaitable
 from functools import partial
-from typing import assert_never
+from typing import Final, assert_never
 
 from chunkup import events
 from chunkup.errors import (
@@ -36,9 +38,26 @@ from chunkup.machine import (
     next_action,
 )
 from chunkup.models import Job, RemoteFile, Upload
-from chunkup.planner import cut
+from chunkup.planner import cut, in_time
 from chunkup.proof import Proof
-from chunkup.text import duration_text, size_text
+from chunkup.provider import FINAL, Complaint, complaint
+from chunkup.text import size_text
+
+# Goodput over fewer seconds, or over less than half of a life that is short, says nothing yet.
+_MEASURED: Final = 20.0
+
+# What it can mean that a server refuses the content as a whole, although each part went out
+# entire and both digests of it agreed.
+_ALTERED: Final = {
+    Complaint.CHECKSUM: (
+        "what went out is what the file is, so a gateway on the way or the server itself changed "
+        "it, or it takes no MD5 (--no-md5)"
+    ),
+    Complaint.SIZE: (
+        "every part went out whole, so a gateway on the way or the server itself added or took "
+        "bytes"
+    ),
+}
 
 
 class Run:
@@ -65,8 +84,10 @@ class Run:
         self._proof = Proof(ledger.job, shop.slots, suspect=moved)
         self._link = Link(ledger, shop, self._proof)
         self._created = 0
+        self._lost: list[str] = []
         self._concluded = False
         self._life: float | None = None
+        self._begun = 0.0
 
     @property
     def _job(self) -> Job:
@@ -128,30 +149,35 @@ class Run:
             # What was in flight when the last run ended may be stored all the same.
             await self._ledger.record(AnswerLost(upload.id))
         if not self._shop.api.knows_time:
-            # An Upload dies by the server's clock; ours may be wrong by hours.
-            await self._link.reach(
-                partial(self._shop.api.list_files, self._job.purpose, None, limit=1)
-            )
+            await self._link.ask_time()
         await self._proof.settle_suspicion(state)
+        self._begin(upload)
+
+    def _begin(self, upload: Upload) -> None:
+        """Measure anew: this Upload's bytes start now."""
+        self._begun = time.monotonic()
+        self._link.begin_upload()
+        self._life = None
+        if upload.expires_at is not None and 0 < upload.created_at < upload.expires_at:
+            self._life = float(upload.expires_at - upload.created_at)
 
     async def _create(self) -> None:
         if not self._same_account:
             raise self._other_account("its Upload is gone")
-        if self._created:
-            self._check_speed()
+        if self._lost:
+            self._check_chance()
         if not self._proof.is_open:
             self._proof.open(self._ledger.state)
         try:
             upload = await self._link.reach(partial(self._shop.api.create, self._job))
         except Rejected as error:
-            if error.answer is not None and error.answer.status in {400, 413, 415, 422}:
+            final = error.answer is not None and error.answer.status in FINAL
+            if final and not error.retryable:
                 await self._ledger.record(Failed(error.code, error.message))
             raise
         self._created += 1
-        if upload.expires_at is not None and upload.created_at:
-            self._life = float(upload.expires_at - upload.created_at)
         await self._ledger.record(Created(upload))
-        self._link.begin_upload()
+        self._begin(upload)
         self._ledger.tell(
             events.UploadCreated,
             upload_id=upload.id,
@@ -159,24 +185,28 @@ class Run:
             generation=self._ledger.state.generation,
         )
 
-    def _check_speed(self) -> None:
+    def _check_chance(self) -> None:
         """A new Upload after one that was lost must have a chance to be finished.
 
         Raises:
-            TooSlow: It has none, or enough were lost.
+            TooSlow: It has none, or enough of them expired.
+            Rejected: Enough were lost otherwise.
         """
-        rate, size = self._link.average, self._job.size
-        if self._created >= self._shop.options.generations:
+        size, life = self._job.size, self._life
+        measured = time.monotonic() - self._begun
+        if life is not None and measured >= min(_MEASURED, life / 2):
+            in_time(size, life, rate=self._link.average, behind=self._proof.behind)
+        if self._created < self._shop.options.generations:
+            return
+        if self._lost[-1] == "expired":
             raise TooSlow(
-                f"{self._created} Uploads ended on the server before {size_text(size)} were "
-                "through; it takes a faster link or smaller files"
+                f"{self._created} Uploads expired before {size_text(size)} were through; it "
+                "takes a faster link or smaller files"
             )
-        if rate > 0 and self._life is not None and size / rate > self._life:
-            raise TooSlow(
-                f"at {size_text(rate)}/s {size_text(size)} need {duration_text(size / rate)}, "
-                f"and an Upload lives {duration_text(self._life)}; it takes a faster link or "
-                "smaller files"
-            )
+        raise Rejected(
+            f"the server lost {self._created} Uploads one after another "
+            f"({', '.join(self._lost[-self._created :])})"
+        )
 
     async def _end(self, upload_id: str, reason: str) -> None:
         lost = self._ledger.state.done
@@ -184,6 +214,7 @@ class Run:
             # Invisible is not gone: its owner may still finish it.
             raise self._other_account("its Upload is not visible to this one")
         await self._ledger.record(GenerationEnded(upload_id, reason))
+        self._lost.append(reason)
         self._ledger.tell(events.UploadExpired, upload_id=upload_id, reason=reason, lost=lost)
 
     def _other_account(self, why: str) -> OtherAccount:
@@ -193,9 +224,15 @@ class Run:
         )
 
     async def _ask(self, action: Ask) -> None:
-        state = self._ledger.state
-        md5 = action.proof.md5 if action.proof else await self._proof.complete(state)
-        ask = CompleteAsked(action.upload_id, action.part_ids, md5, self._shop.api.server_now())
+        state, now = self._ledger.state, self._shop.api.server_now
+        dies = state.upload.expires_at if state.upload else None
+        try:
+            # The pass may outlast the Upload, and then there is nothing to ask.
+            async with asyncio.timeout(None if dies is None else dies - now()):
+                md5 = action.proof.md5 if action.proof else await self._proof.complete(state)
+        except TimeoutError:
+            return
+        ask = CompleteAsked(action.upload_id, action.part_ids, md5, now())
         await self._ledger.record(ask)
         self._ledger.tell(events.Completing, md5=md5)
         await self._conclude(self._link.finalizer.ask(ask), ask)
@@ -220,6 +257,7 @@ class Run:
             case Over(why):
                 await self._end(ask.upload_id, why)
             case Hopeless(refusal):
+                refusal = _explained(refusal)
                 await self._ledger.record(Failed(refusal.code, refusal.message))
                 raise refusal
             case _:
@@ -233,3 +271,13 @@ class Run:
             return file
         why = f"failed: {failure.message}" if failure else "was cancelled"
         raise JobEnded(f"job {self._job.id} {why}", hint="upload the file anew")
+
+
+def _explained(refusal: Rejected) -> Rejected:
+    """A refusal of the content, with what it can mean where that is known."""
+    about = complaint(refusal.answer) if refusal.answer else Complaint.OTHER
+    if about not in _ALTERED:
+        return refusal
+    return Rejected(
+        f"{refusal.message}; {_ALTERED[about]}; no File was made", answer=refusal.answer
+    )

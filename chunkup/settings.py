@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
-from chunkup.endpoint import KeySource
+from chunkup.key import KeySource
 from chunkup.models import Limits, Options
 
 if TYPE_CHECKING:

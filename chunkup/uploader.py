@@ -11,14 +11,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from chunkup import dataset
-from chunkup.dataset import Dataset, Result
-from chunkup.endpoint import KeySource, resolve
+from chunkup.dataset import Dataset, InOrder, Result
+from chunkup.endpoint import resolve
 from chunkup.engine import Engine, Orders
 from chunkup.errors import JournalTrouble
 from chunkup.events import Event
 from chunkup.handles import AsyncRun, Feed
 from chunkup.intake import Content
 from chunkup.journal import Journal, default_path
+from chunkup.key import KeySource
 from chunkup.ledger import Emit
 from chunkup.listener import OnEvent, careful
 from chunkup.models import PART_SIZE, Account, Job, JobInfo, Limits, Options, Plan, RemoteFile
@@ -45,7 +46,12 @@ class AsyncUploader:
     Args:
         base_url: ``https://host/v1``; default ``OPENAI_BASE_URL``, then OpenAI.
         api_key: The key, or a callable that gives it anew for each request; default
-            ``OPENAI_API_KEY``. It is never written anywhere.
+            ``OPENAI_API_KEY``. It is never written anywhere. A callable runs on the event loop,
+            so one that has to wait is async. If the server refuses its key (401), it is asked
+            once more, and the request sent again if the key is another now. The first key names
+            the account for as long as the uploader lives, whatever replaces it; to another
+            uploader that starts with another key the jobs are another account's, and it goes
+            on with them one by one, by their ids.
         organization: Default ``OPENAI_ORG_ID``.
         project: Default ``OPENAI_PROJECT_ID``.
         headers: More headers for every request.
@@ -350,18 +356,14 @@ class AsyncUploader:
     async def _in_order(self, many: Dataset, on_event: OnEvent | None) -> AsyncGenerator[Result]:
         """Results in the members' order, each as soon as those before it are there."""
         journal = await self._engine.journal()
-        found: dict[int, Result] = {}
-        given = 0
+        order = InOrder()
         # It stops with the uploader, also if the caller has left its loop and holds on to this.
         feed = Feed(self._told(many, on_event))
         self._working.add(feed)
         feed.when_over(partial(self._working.discard, feed))
         try:
             async for place, result in feed:
-                found[place] = result
-                while given in found:
-                    following = found.pop(given)
-                    given += 1
+                for following in order.due(place, result):
                     yield following
                     # The caller has it now, and asks for more. To give one twice does no harm.
                     if following.file is not None:

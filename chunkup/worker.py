@@ -5,7 +5,6 @@ local, and are never sent anywhere.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,42 +12,9 @@ from chunkup.api import Api
 from chunkup.body import PartBody
 from chunkup.errors import ChunkupError, ServerTrouble, Unreachable
 from chunkup.models import Part, Receipt, Source
-from chunkup.pace import Slots
+from chunkup.pool import GivenBack, Slot, SlotPool
 from chunkup.retry import Policy, Retry
 from chunkup.source import Readers
-
-
-class SlotPool:
-    """The slots that all jobs of a process share; their number may change at any time."""
-
-    def __init__(self, slots: Slots) -> None:
-        self.slots = slots
-        self._busy = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    async def __aenter__(self) -> None:
-        while self._busy >= self.slots.count:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._wake()  # the turn was given to us and must not be lost
-                raise
-        self._busy += 1
-
-    async def __aexit__(self, *_: object) -> None:
-        self._busy -= 1
-        self._wake()
-
-    def _wake(self) -> None:
-        free = self.slots.count - self._busy
-        while self._waiting and free > 0:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                free -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +31,16 @@ class PartRequest:
 class Hands:
     """What a worker works with on this machine.
 
-    ``moved`` hears how many bytes of the part the peer has acknowledged, 0 when an attempt
-    starts over. ``wait_limit`` is the longest wait worth making, in seconds.
+    ``moved`` hears how many bytes of the part the peer has acknowledged: 0 when an attempt
+    starts over, None when the part waits for a slot again. ``wait_limit`` is the longest wait
+    worth making, in seconds.
     """
 
     api: Api
     readers: Readers
     policy: Policy
     slots: SlotPool
-    moved: Callable[[Part, int], None]
+    moved: Callable[[Part, int | None], None]
     on_retry: Callable[[Part, Retry], None]
     wait_limit: Callable[[], float]
 
@@ -101,31 +68,48 @@ async def send_part(request: PartRequest, hands: Hands) -> Sent | Refusal:
     """
     part, lost = request.part, False
 
-    async def attempt() -> Receipt:
+    def moved(slot: Slot, sent: int) -> None:
+        slot.moved(sent)
+        hands.moved(part, sent)
+
+    async def attempt(slot: Slot) -> Receipt:
         nonlocal lost
+        slot.begin()
         hands.moved(part, 0)
         chunks = hands.readers.read(request.source, part, request.read_size)
         body = PartBody(chunks, part.size)
         try:
             part_id = await hands.api.add_part(
-                request.upload_id, body, lambda sent: hands.moved(part, sent)
+                request.upload_id, body, lambda sent: moved(slot, sent)
             )
-        except ChunkupError as error:
-            lost = lost or may_have_happened(error)
+        except asyncio.CancelledError:
+            # What was handed over to the last byte may arrive without us.
+            lost = lost or body.xxh3 is not None
             raise
+        moved(slot, part.size)
+        slot.accepted()
         return Receipt(part, part_id, body.xxh3 or "")
 
     async def attempt_in_slot() -> Receipt:
-        async with hands.slots:
-            # A pause may have begun while this part waited for its slot.
-            await hands.policy.gate.passed()
-            return await attempt()
+        nonlocal lost
+        while True:
+            try:
+                async with hands.slots.slot(part.size) as slot:
+                    # A pause may have begun while this part waited for its slot.
+                    await hands.policy.gate.passed()
+                    return await attempt(slot)
+            except GivenBack:
+                hands.moved(part, None)  # nobody's fault, so it costs no retry
+            except ChunkupError as error:
+                lost = lost or may_have_happened(error)
+                raise
 
     try:
         receipt = await hands.policy.persist(
             attempt_in_slot,
             wait_limit=hands.wait_limit,
             on_retry=lambda retry: hands.on_retry(part, retry),
+            gated=False,  # in its slot it does that itself
         )
     except ChunkupError as error:
         return Refusal(error, lost)

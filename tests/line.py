@@ -18,11 +18,11 @@ from chunkup.ledger import Ledger
 from chunkup.link import Link, Workshop
 from chunkup.machine import Created
 from chunkup.models import Options
-from chunkup.pace import Slots
+from chunkup.pool import SlotPool
 from chunkup.proof import Proof
 from chunkup.retry import Policy
+from chunkup.slots import Slots
 from chunkup.source import Readers, inspect
-from chunkup.worker import SlotPool
 
 SIZE = 20_500
 PART = 1000
@@ -61,7 +61,7 @@ class Line:
         finally:
             assert our_tasks() == before
             assert self.shop.slots._busy == 0
-            assert not self.link._flying
+            assert self.link.idle
             await self.agree()
 
     async def agree(self) -> None:

@@ -8,11 +8,20 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import plain_job
 from test_api import CALLS, FILE, UPLOAD, Call, every_call
-from wire import Caller, Serve, answering, listening, opened, reply
+from wire import Caller, Serve, answering, body_of, listening, opened, reply, silent
 
 from chunkup.answers import read_file, read_upload
-from chunkup.errors import ChunkupError, ServerTrouble, Stopped
+from chunkup.errors import (
+    ChunkupError,
+    NotFound,
+    Rejected,
+    ServerTrouble,
+    Stopped,
+    Throttled,
+    Unauthorized,
+)
 from chunkup.models import MIB, RemoteFile, Upload
 
 GARBAGE = {
@@ -32,6 +41,7 @@ GARBAGE = {
     "deep object": b'{"a":' * 100_000,
     "endless number": b'{"id": ' + b"9" * 10_000 + b"}",
     "bare NaN": b"NaN",
+    "deep inside": b'{"id": "x", "data": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
 }
 
 
@@ -46,15 +56,64 @@ async def test_a_success_that_says_nothing_is_none_and_may_be_asked_again(
     assert caught.value.retryable
 
 
+# What nobody could show, paste, send back or put into a path as it is.
+UNUSABLE = {
+    "long": "x" * 4097,
+    "huge": "x" * 1_000_000,
+    "half a pair": "a\ud800b",
+    "line end": "file-1\nfile-2",
+    "carriage return": "file-1\r",
+    "tab": "file-1\tfile-2",
+    "escape": "\x1b[2Jfile-1",
+    "eight-bit escape": "\x9b2Jfile-1",
+    "nul": "file-1\0",
+    "bell": "\x07",
+    "delete": "file\x7f",
+    "turned writing": "file-\u202e1",
+    "isolated writing": "file-\u2066-1",
+    "no width": "file-\u200b1",
+    "line separator": "file-1\u2028",
+    "tag": "file-1\U000e0041",
+    "this folder": ".",
+    "folder above": "..",
+}.values()
+
+
 @pytest.mark.parametrize("name", ["create", "part", "complete", "retrieve"])
-@pytest.mark.parametrize("odd", [None, "", 5, True, [], {}, "x" * 5000, "\ud800", "a\ud800b"])
+@pytest.mark.parametrize("odd", [None, "", 5, 5.0, True, [], {}, ["upload_1"], *UNUSABLE])
 async def test_an_answer_without_a_usable_id_is_no_success(name: str, odd: object) -> None:
     async with (
         listening(answering(reply(UPLOAD | {"id": odd}))) as wire,
         opened(wire.url) as api,
     ):
-        with pytest.raises(ServerTrouble):
+        with pytest.raises(ServerTrouble) as caught:
             await CALLS[name](api)
+    assert caught.value.retryable
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("odd", ["x" * 4096, "a/b", "%2e%2e", "..a", "a b", "-rf", "größe", "a;b"])
+async def test_an_id_is_the_servers_to_choose(odd: str) -> None:
+    async with (
+        listening(answering(reply(UPLOAD | {"id": odd}))) as wire,
+        opened(wire.url) as api,
+    ):
+        assert (await api.create(plain_job())).id == odd
+        assert await api.add_part("upload_1", body_of(b"abc"), silent) == odd
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"id": "first", "id": "file-1", "bytes": 1, "bytes": "2"}',
+        b'{"id": "file-1", "bytes": 0.' + b"9" * 10_000 + b'e5, "bytes": -Infinity}',
+        b'{"id": "file-1", "created_at": 1e' + b"9" * 4000 + b', "expires_at": NaN}',
+        b'{"id": "file-1", "bytes": ' + b"9" * 4000 + b"}",
+    ],
+)
+async def test_numbers_of_every_kind_and_fields_given_twice_do_no_harm(raw: bytes) -> None:
+    async with listening(answering(reply(raw))) as wire, opened(wire.url) as api:
+        assert await api.retrieve("x") == RemoteFile("file-1", None, 0, "", "")
 
 
 async def test_an_error_that_is_null_is_none() -> None:
@@ -74,36 +133,47 @@ async def test_a_listing_of_something_else_is_no_success(data: object) -> None:
 
 
 @every_call
-@pytest.mark.parametrize("status", [200, 400, 500])
-@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (200, ServerTrouble),
+        (401, Unauthorized),
+        (404, NotFound),
+        (422, Rejected),
+        (429, Throttled),
+        (502, ServerTrouble),
+    ],
+)
+@pytest.mark.parametrize("framing", ["announced", "chunked", "until it closes"])
 async def test_an_answer_that_never_ends_is_cut(
-    call: Call, status: int, *, announced: bool
+    call: Call, status: int, verdict: type[ChunkupError], framing: str
 ) -> None:
+    """And where it is no success, its status says what it is all the same."""
     sent = 0
 
     async def serve(caller: Caller) -> None:
         nonlocal sent
         await caller.request()
-        length = "Content-Length: 999999999999" if announced else "Transfer-Encoding: chunked"
-        await caller.say(f"HTTP/1.1 {status} X\r\n{length}\r\n\r\n".encode())
-        block = b" " * MIB if announced else b"100000\r\n" + b" " * MIB + b"\r\n"
-        while True:
+        lengths = {
+            "announced": "Content-Length: 999999999999\r\n",
+            "chunked": "Transfer-Encoding: chunked\r\n",
+        }
+        await caller.say(f"HTTP/1.1 {status} X\r\n{lengths.get(framing, '')}\r\n".encode())
+        block = b"100000\r\n" + b" " * MIB + b"\r\n" if framing == "chunked" else b" " * MIB
+        while sent < 256 * MIB:
             await caller.say(block)
             sent += MIB
 
     async with listening(serve) as wire, opened(wire.url) as api:
-        with pytest.raises(ServerTrouble, match="longer than"):
+        with pytest.raises(verdict) as caught:
             await call(api)
     assert sent < 64 * MIB
-
-
-async def test_an_answer_that_unfolds_endlessly_is_cut() -> None:
-    bomb = gzip.compress(bytes(256 * MIB), 1)
-    assert len(bomb) < 2 * MIB
-    packed = reply(bomb, headers={"Content-Encoding": "gzip"})
-    async with listening(answering(packed)) as wire, opened(wire.url) as api:
-        with pytest.raises(ServerTrouble, match="longer than"):
-            await api.retrieve("file-1")
+    if status == 200:
+        assert "longer than" in caught.value.message
+        assert caught.value.retryable
+    else:
+        assert caught.value.answer is not None
+        assert caught.value.answer.status == status
 
 
 async def test_a_long_listing_is_within_bounds() -> None:
@@ -164,7 +234,7 @@ async def test_broken_http_is_trouble_and_nothing_worse(
     call: Call, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chunkup.api._CALL", 2.0)
-    monkeypatch.setattr("chunkup.api._TICK", 0.05)
+    monkeypatch.setattr("chunkup.watching._TICK", 0.05)
     async with listening(serve) as wire, opened(wire.url, stall=0.5, complete=2.0) as api:
         with pytest.raises(ChunkupError) as caught:
             await call(api)
@@ -249,6 +319,12 @@ def test_numbers_that_cannot_be_are_unknown(odd: object) -> None:
     assert read_file({"id": "f", "bytes": odd}).bytes is None
     assert read_upload({"id": "u", "expires_at": odd}).expires_at is None
     assert read_upload({"id": "u", "created_at": odd}).created_at == 0
+
+
+def test_a_text_beyond_all_measure_is_unknown() -> None:
+    long = {"id": "f", "filename": "x" * 5000, "purpose": "x" * 5000, "status": "x" * 5000}
+    assert read_file(long) == RemoteFile("f", None, 0, "", "")
+    assert read_upload(long).status == "pending"
 
 
 def test_moments_may_be_written_with_a_fraction() -> None:

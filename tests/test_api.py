@@ -202,10 +202,11 @@ def test_any_id_becomes_one_segment_or_is_refused(text: str) -> None:
 
 
 @every_call
-@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 305, 306, 307, 308, 399])
 async def test_a_redirect_is_an_error_and_the_key_stays_here(call: Call, status: int) -> None:
     async with listening(answering(ANY)) as elsewhere:
-        away = reply({"error": {"message": "moved"}}, status, {"Location": elsewhere.url})
+        ways = {"Location": elsewhere.url, "Refresh": f"0; url={elsewhere.url}"}
+        away = reply({"error": {"message": "moved"}}, status, ways)
         async with listening(answering(away)) as wire, opened(wire.url) as api:
             with pytest.raises(Rejected) as caught:
                 await call(api)

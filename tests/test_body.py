@@ -2,13 +2,32 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 import pytest
+from aiohttp.abc import AbstractStreamWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import Asked, Caller, answering, body_of, listening, opened, pieces, reply, silent
+from tls import listening_tls, make_certificate
+from toxics import Toxics
+from wire import (
+    Asked,
+    Caller,
+    Serve,
+    answering,
+    body_of,
+    listening,
+    opened,
+    pieces,
+    reply,
+    silent,
+)
 from xxhash import xxh3_128
+from yarl import URL
 
 from chunkup.body import PartBody
 from chunkup.errors import ChunkupError, Rejected, SourceChanged, Unreachable
@@ -17,6 +36,7 @@ from chunkup.outlast import outlast
 
 TAKEN = reply({"id": "part_1"})
 BIG = bytes(8 * MIB)
+WINDOW = 32 << 10
 
 
 def boundary_of(asked: Asked) -> str:
@@ -172,7 +192,7 @@ def test_the_frame_around_a_part_is_no_progress() -> None:
 
 
 async def test_what_the_system_still_holds_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chunkup.api._TICK", 0.01)
+    monkeypatch.setattr("chunkup.watching._TICK", 0.01)
     told = asyncio.Queue[int]()
     limit = 64 << 10
 
@@ -191,8 +211,166 @@ async def test_what_the_system_still_holds_is_no_progress(monkeypatch: pytest.Mo
     assert max(seen) > 0
 
 
+@pytest.mark.parametrize("how", ["plain", "tls"])
+async def test_on_a_thin_line_progress_is_what_went_through(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the system's buffers nor those of TLS count, in the middle or at the end."""
+    monkeypatch.setattr("chunkup.watching._TICK", 0.01)
+    ahead: list[int] = []
+    async with (
+        listening_either(how, drain, tmp_path, monkeypatch) as url,
+        Toxics(url, up=2_000_000) as line,
+        opened(line.url) as api,
+    ):
+        body = body_of(bytes(2 * MIB), MIB)
+        await api.add_part("upload_1", body, lambda sent: ahead.append(sent - line.carried))
+    # The line's own buffers have acknowledged what it has not carried yet.
+    assert max(ahead) < 60_000
+    assert len(ahead) > 20
+
+
+@pytest.mark.parametrize("size", [300_000, len(BIG)])
+@pytest.mark.parametrize("how", ["plain", "tls"])
+async def test_what_a_cut_attempt_left_in_the_system_is_not_sent_any_more(
+    how: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chunkup.watching._TICK", 0.01)
+    moved = asyncio.Event()
+    async with (
+        listening_either(how, drain, tmp_path, monkeypatch) as url,
+        Toxics(url, up=500_000) as line,
+        opened(line.url) as api,
+    ):
+        body = body_of(bytes(size), MIB)
+        sending = asyncio.ensure_future(
+            api.add_part("upload_1", body, lambda sent: moved.set() if sent else None)
+        )
+        await moved.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        # Without the cut it would be all that the system took in: all, or 500,000 bytes.
+        assert await more_of(line) < 100_000
+
+
+async def test_nor_is_the_rest_of_a_part_that_was_refused_early() -> None:
+    async def serve(caller: Caller) -> None:
+        await caller.head()
+        await caller.say(reply({"error": {"message": "too large"}}, 413))
+        while await caller.reader.read(1 << 16):
+            pass
+
+    async with (
+        listening(serve) as wire,
+        Toxics(wire.url, up=1_000_000) as line,
+        opened(line.url) as api,
+    ):
+        with pytest.raises(Rejected):
+            await api.add_part("upload_1", body_of(BIG, MIB), silent)
+        assert await more_of(line) < 100_000
+
+
+async def more_of(line: Toxics) -> int:
+    """The bytes that still come through until every connection is gone."""
+    before = line.carried
+    while line.alive:  # noqa: ASYNC110  (the line tells nobody)
+        await asyncio.sleep(0.01)
+    return line.carried - before
+
+
+@dataclass
+class Writer:
+    """What aiohttp gives a body to write to, over a real connection and without its help."""
+
+    transport: asyncio.WriteTransport
+
+    async def write(self, piece: bytes) -> None:
+        self.transport.write(piece)
+
+
+async def test_a_connection_that_is_gone_already_is_let_alone_and_tells_nothing_more() -> None:
+    go = asyncio.Event()
+
+    async def serve(caller: Caller) -> None:
+        await go.wait()
+        while await caller.reader.read(1 << 16):
+            pass
+
+    async with listening(serve, window=WINDOW) as wire:
+        _, writer = await asyncio.open_connection("127.0.0.1", URL(wire.url).port)
+        body = body_of(BIG)
+        await body.write(cast("AbstractStreamWriter", Writer(writer.transport)))
+        seen = body.acknowledged(body.size or 0)
+        assert seen < len(BIG) // 2
+        writer.close()
+        go.set()
+        await writer.wait_closed()
+        assert body.acknowledged(body.size or 0) == seen
+        await body.aclose()
+
+
+async def test_a_connection_that_served_well_is_closed_politely() -> None:
+    ends: list[bytes] = []
+
+    async def serve(caller: Caller) -> None:
+        await caller.request()
+        await caller.say(TAKEN)
+        try:
+            ends.append(await caller.reader.read())
+        except ConnectionResetError:
+            ends.append(b"reset")
+
+    async with listening(serve) as wire:
+        async with opened(wire.url) as api:
+            await api.add_part("upload_1", body_of(b"abc"), silent)
+        while not ends:  # noqa: ASYNC110  (the server tells nobody)
+            await asyncio.sleep(0)
+    assert ends == [b""]
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+async def test_a_connection_that_answered_serves_again(status: int) -> None:
+    answer = reply({"id": "part_1"} if status == 200 else {"error": {"message": "no"}}, status)
+    async with listening(answering(answer)) as wire, opened(wire.url) as api:
+        for _ in range(3):
+            with nullcontext() if status == 200 else pytest.raises(ChunkupError):
+                await api.add_part("upload_1", body_of(b"same"), silent)
+    assert wire.connections == 1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_server_that_leaves_without_a_word_is_a_broken_connection(whole: bool) -> None:  # noqa: FBT001  (a parameter of the test)
+    async def serve(caller: Caller) -> None:
+        await (caller.request() if whole else caller.head())
+
+    async with listening(serve) as wire, opened(wire.url) as api:
+        with pytest.raises(Unreachable, match="the connection broke"):
+            await api.add_part("upload_1", body_of(b"abc" if whole else BIG), silent)
+
+
+async def drain(caller: Caller) -> None:
+    await caller.request()
+    await caller.say(TAKEN)
+    await caller.for_ever()
+
+
+@asynccontextmanager
+async def listening_either(
+    how: str, serve: Serve, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[str]:
+    if how == "plain":
+        async with listening(serve) as wire:
+            yield wire.url
+    else:
+        certificate = make_certificate(folder)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
+        async with listening_tls(serve, certificate) as url:
+            yield url
+
+
 async def test_progress_arrives_at_the_whole_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chunkup.api._TICK", 0.01)
+    monkeypatch.setattr("chunkup.watching._TICK", 0.01)
     seen: list[int] = []
     whole = asyncio.Event()
 
@@ -215,7 +393,7 @@ async def test_progress_arrives_at_the_whole_part(monkeypatch: pytest.MonkeyPatc
 async def test_a_reader_that_gives_too_little_never_counts_as_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chunkup.api._TICK", 0.05)
+    monkeypatch.setattr("chunkup.watching._TICK", 0.05)
 
     async def serve(caller: Caller) -> None:
         await caller.request()

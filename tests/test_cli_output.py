@@ -447,7 +447,7 @@ async def doubtful(shell: Shell) -> Result:
     job = await shell.in_doubt()
 
     async def two_fit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return list_of("file-1\n", "file-2\n")
+        return list_of("file 1'", "file 2'")
 
     shell.house.intercept = two_fit
     return await shell.run("resume", job)

@@ -1,6 +1,8 @@
 """Where to send and as whom: what wins, what is refused, and that no secret shows."""
 
+import asyncio
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
@@ -25,7 +27,7 @@ ENVIRON = {
 # --- what wins ------------------------------------------------------------------------------
 
 
-def test_arguments_win_over_variables() -> None:
+async def test_arguments_win_over_variables() -> None:
     endpoint = resolve(
         base_url="https://argument.example/v2",
         api_key="sk-argument",
@@ -35,7 +37,7 @@ def test_arguments_win_over_variables() -> None:
         environ=ENVIRON,
     )
     assert endpoint.base_url == "https://argument.example/v2"
-    assert endpoint.headers() == {
+    assert await endpoint.headers() == {
         "Authorization": "Bearer sk-argument",
         "OpenAI-Organization": "org-argument",
         "OpenAI-Project": "proj_argument",
@@ -44,10 +46,10 @@ def test_arguments_win_over_variables() -> None:
     }
 
 
-def test_variables_win_over_the_providers_own_address() -> None:
+async def test_variables_win_over_the_providers_own_address() -> None:
     endpoint = resolve(environ=ENVIRON)
     assert endpoint.base_url == "https://environment.example/v1"
-    assert endpoint.headers() == {
+    assert await endpoint.headers() == {
         "Authorization": "Bearer sk-environment",
         "OpenAI-Organization": "org-environment",
         "OpenAI-Project": "proj_environment",
@@ -56,15 +58,15 @@ def test_variables_win_over_the_providers_own_address() -> None:
     }
 
 
-def test_without_anything_else_the_address_is_openai_and_only_the_key_is_sent() -> None:
+async def test_without_anything_else_the_address_is_openai_and_only_the_key_is_sent() -> None:
     endpoint = resolve(api_key=CANARY, environ={})
     assert endpoint.base_url == "https://api.openai.com/v1"
-    assert endpoint.headers() == {"Authorization": f"Bearer {CANARY}"}
+    assert await endpoint.headers() == {"Authorization": f"Bearer {CANARY}"}
 
 
-def test_empty_variables_count_as_unset() -> None:
+async def test_empty_variables_count_as_unset() -> None:
     environ = dict.fromkeys(ENVIRON, "") | {"OPENAI_API_KEY": CANARY}
-    assert resolve(environ=environ).headers() == {"Authorization": f"Bearer {CANARY}"}
+    assert (await resolve(environ=environ).headers()) == {"Authorization": f"Bearer {CANARY}"}
     assert resolve(environ=environ).base_url == "https://api.openai.com/v1"
 
 
@@ -77,6 +79,22 @@ def test_empty_variables_count_as_unset() -> None:
         ("HTTPS://H.Example/V1", "https://h.example/V1"),
         ("https://h.example:8443/a/b", "https://h.example:8443/a/b"),
         ("https://h.example", "https://h.example"),
+        ("https://h.example/", "https://h.example"),
+        ("https://h.example:/v1", "https://h.example/v1"),
+        ("https://h.example:443/v1", "https://h.example/v1"),
+        ("https://h.example:0443/v1", "https://h.example/v1"),
+        ("https://h.example./v1", "https://h.example./v1"),
+        ("https://my_gateway:8080/v1", "https://my_gateway:8080/v1"),
+        ("https://b\xfccher.example/v1", "https://xn--bcher-kva.example/v1"),
+        ("https://xn--bcher-kva.example/v1", "https://xn--bcher-kva.example/v1"),
+        ("https://[2001:DB8::1]:8443/v1", "https://[2001:db8::1]:8443/v1"),
+        ("https://[fe80::1%eth0]/v1", "https://[fe80::1%eth0]/v1"),
+        # A gateway may know a route by any of these.
+        ("https://h.example/a%2Fb/", "https://h.example/a%2Fb"),
+        ("https://h.example/a%0D%0AX:y", "https://h.example/a%0D%0AX:y"),
+        ("https://h.example/\xfc", "https://h.example/%C3%BC"),
+        ("https://h.example/a/../b/./c", "https://h.example/b/c"),
+        ("https://h.example/a@b", "https://h.example/a@b"),
     ],
 )
 def test_one_address_is_written_in_one_way(given: str, used: str) -> None:
@@ -93,79 +111,74 @@ def test_no_key_at_all_is_refused(environ: Mapping[str, str]) -> None:
     assert "OPENAI_API_KEY" in str(caught.value.hint)
 
 
-def test_no_key_on_purpose_sends_none_even_if_there_is_one() -> None:
+async def test_no_key_on_purpose_sends_none_even_if_there_is_one() -> None:
     endpoint = resolve(no_key=True, environ={"OPENAI_API_KEY": CANARY})
-    assert endpoint.headers() == {}
-    assert endpoint.account(b"salt").key_hash is None
+    assert await endpoint.headers() == {}
+    assert (await endpoint.account(b"salt")).key_hash is None
 
 
-def test_a_key_callable_is_asked_anew_for_each_request() -> None:
+async def test_a_key_callable_is_asked_anew_for_each_request() -> None:
     keys = iter(["sk-first", "sk-second"])
     endpoint = resolve(api_key=lambda: next(keys), environ=ENVIRON)
-    assert endpoint.headers()["Authorization"] == "Bearer sk-first"
-    assert endpoint.headers()["Authorization"] == "Bearer sk-second"
+    assert (await endpoint.headers())["Authorization"] == "Bearer sk-first"
+    assert (await endpoint.headers())["Authorization"] == "Bearer sk-second"
 
 
-def test_blanks_around_a_key_are_not_part_of_it() -> None:
+async def test_blanks_around_a_key_are_not_part_of_it() -> None:
     endpoint = resolve(environ={"OPENAI_API_KEY": f" {CANARY}\n"})
-    assert endpoint.headers()["Authorization"] == f"Bearer {CANARY}"
+    assert (await endpoint.headers())["Authorization"] == f"Bearer {CANARY}"
 
 
-@pytest.mark.parametrize("bad", [f"{CANARY}\nX: y", f"{CANARY}\r", f"{CANARY}é", f"a {CANARY}"])
-def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(bad: str) -> None:
+@pytest.mark.parametrize("bad", [f"{CANARY}\nX: y", f"{CANARY}\0", f"{CANARY}é", f"a {CANARY}"])
+async def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(bad: str) -> None:
     def late() -> str:
         return bad
 
     with pytest.raises(BadOption) as early:
         resolve(api_key=f"{bad}!", environ={})
     with pytest.raises(BadOption) as asked:
-        resolve(api_key=late, environ={}).headers()
+        await resolve(api_key=late, environ={}).headers()
     with pytest.raises(BadOption) as salted:
-        resolve(api_key=late, environ={}).account(b"salt")
+        await resolve(api_key=late, environ={}).account(b"salt")
     for caught in (early, asked, salted):
         assert CANARY not in everything(caught.value)
 
 
-def test_a_callable_that_gives_no_key_is_refused() -> None:
-    with pytest.raises(BadOption):
-        resolve(api_key=lambda: "", environ={}).headers()
-
-
-def test_no_secret_stands_in_a_repr() -> None:
+async def test_no_secret_stands_in_a_repr() -> None:
     endpoint = resolve(api_key=CANARY, headers={"X-Secret": f"{CANARY}-too"}, environ={})
     assert CANARY not in repr(endpoint)
     assert CANARY not in str(endpoint)
-    assert CANARY not in repr(endpoint.account(b"salt"))
-    assert CANARY in str(endpoint.headers())
+    assert CANARY not in repr(await endpoint.account(b"salt"))
+    assert CANARY in str(await endpoint.headers())
 
 
 # --- the account ----------------------------------------------------------------------------
 
 
-def account_of(key: str, salt: bytes = b"salt", **more: str) -> object:
-    return resolve(api_key=key, environ={}, **more).account(salt)  # type: ignore[arg-type]  # a dict knows one type for all its values
+async def account_of(key: str, salt: bytes = b"salt", **more: str) -> object:
+    return await resolve(api_key=key, environ={}, **more).account(salt)  # type: ignore[arg-type]  # a dict knows one type for all its values
 
 
-def test_an_account_is_told_by_its_key_and_by_nothing_that_opens_a_door() -> None:
-    one = account_of("sk-one")
-    assert one == account_of("sk-one")
-    assert one != account_of("sk-two")
-    assert one != account_of("sk-one", b"other")
-    assert one != account_of("sk-one", organization="org-a")
-    assert one != account_of("sk-one", project="proj_a")
-    assert one != account_of("sk-one", base_url="https://other.example/v1")
+async def test_an_account_is_told_by_its_key_and_by_nothing_that_opens_a_door() -> None:
+    one = await account_of("sk-one")
+    assert one == await account_of("sk-one")
+    assert one != await account_of("sk-two")
+    assert one != await account_of("sk-one", b"other")
+    assert one != await account_of("sk-one", organization="org-a")
+    assert one != await account_of("sk-one", project="proj_a")
+    assert one != await account_of("sk-one", base_url="https://other.example/v1")
     assert "sk-one" not in repr(one)
 
 
 @given(st.text("abcdefghij0123456789-_", min_size=8, max_size=64), st.binary(max_size=64))
 def test_an_account_holds_no_stretch_of_the_key(key: str, salt: bytes) -> None:
-    shown = repr(resolve(api_key=key, environ={}).account(salt))
+    shown = repr(asyncio.run(resolve(api_key=key, environ={}).account(salt)))
     assert key not in shown
 
 
-def test_an_account_names_extra_headers_and_not_their_values() -> None:
+async def test_an_account_names_extra_headers_and_not_their_values() -> None:
     headers = {"X-Zone": CANARY, "A-First": CANARY}
-    account = resolve(api_key="k", headers=headers, environ={}).account(b"salt")
+    account = await resolve(api_key="k", headers=headers, environ={}).account(b"salt")
     assert account.headers == ("a-first", "x-zone")
     assert CANARY not in repr(account)
 
@@ -173,14 +186,14 @@ def test_an_account_names_extra_headers_and_not_their_values() -> None:
 # --- headers --------------------------------------------------------------------------------
 
 
-def test_a_header_is_sent_once_however_it_is_capitalised() -> None:
+async def test_a_header_is_sent_once_however_it_is_capitalised() -> None:
     endpoint = resolve(
         api_key=CANARY,
         organization="org-said",
         headers={"x-one": "argument", "OpenAI-organization": "org-header"},
         environ=ENVIRON,
     )
-    headers = endpoint.headers()
+    headers = await endpoint.headers()
     assert headers == {
         "x-one": "argument",
         "X-Two": "environment : kept",
@@ -215,11 +228,11 @@ def test_limits_are_openais_unless_said_otherwise() -> None:
     assert found.base_url == OPENAI.base_url
 
 
-def test_without_an_environment_it_is_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_an_environment_it_is_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
-    assert resolve().headers() == resolve(environ=ENVIRON).headers()
-    assert resolve(base_url="https://h.example", api_key="k", environ={}).headers() == {
+    assert await resolve().headers() == await resolve(environ=ENVIRON).headers()
+    assert (await resolve(base_url="https://h.example", api_key="k", environ={}).headers()) == {
         "Authorization": "Bearer k"
     }
 
@@ -324,6 +337,23 @@ def test_plain_http_is_allowed_within_this_machine(url: str) -> None:
         "https://h.example:x/v1",
         "javascript:alert(1)",
         "ws://h.example",
+        *("https:h/v1", "https:/h/v1", "https:\\\\h/v1", "https://h\\v1"),
+        # hosts
+        *("https://h%zz/v1", "https://h%41/v1", "https://h%00/v1", "http://127.0.0.1%0a.x/v1"),
+        *("https://-h/v1", "https://h..x/v1", "https://.h/v1", "https://*.h/v1", "https://./v1"),
+        *("https://h;x/v1", "https://h'x/v1", "https://h$(id)/v1", "https://h`id`/v1"),
+        *("https://h,x/v1", "https://h|x/v1", 'https://h"x/v1', "https://h<x>/v1"),
+        *(f"https://{'a' * 64}.x/v1", f"https://{'a.' * 127}x/v1"),
+        *("https://h\N{FRACTION SLASH}x\u200b/v1", "https://h\uff0fx/v1", "https://h\u202e/v1"),
+        *("https://[v1.x]/v1", "https://[1.2.3.4]/v1", "https://[]/v1", "https://[::1]x/v1"),
+        *("https://[::1/v1", "https://::1/v1", "https://[::x]/v1", "https://x[::1]/v1"),
+        # ports
+        *("https://h:0/v1", "https://h:+1/v1", "https://h:-1/v1", "https://h:٣/v1"),
+        *("https://h:1:2/v1", "https://h:0x10/v1", f"https://h:{'9' * 5000}/v1"),
+        # what is not to be seen, or ends a line
+        *("https://a b/v1", "https://h/v1 x", "https://h/v1\n/x", "https://h\n.x/v1"),
+        *("https://h\t/v1", "https://h/v1\0", "https://h\0/v1", "https://h/\x1b[2J"),
+        *("https://h/v1\r\nX-Evil: 1", "https://h/\u202e", "https://h/\ud800", "https://h\u00a0/"),
     ],
 )
 def test_what_is_no_http_address_is_refused(url: str) -> None:
@@ -341,6 +371,8 @@ def test_what_is_no_http_address_is_refused(url: str) -> None:
         f"https://h.example/v1#{CANARY}",
         f"ftp://user:{CANARY}@h.example/v1",
         f"https://user:{CANARY}@h.example:99999/v1",
+        *("https://@h.example/v1", "https://:@h.example/v1", "https://h.example\\@x.example/v1"),
+        *("https://h.example/v1?", "https://h.example/v1#", "https://h.example?x/v1"),
     ],
 )
 def test_credentials_in_a_url_are_refused_and_never_shown(url: str) -> None:
@@ -396,12 +428,43 @@ def test_any_text_is_an_address_or_is_refused(text: str) -> None:
         assert CANARY not in everything(error)  # noqa: PT017  (there may be none)
     else:
         assert isinstance(endpoint, Endpoint)
+        assert_plain(endpoint.base_url)
+
+
+def assert_plain(url: str) -> None:
+    """It is an address that looks to everybody like the one that it is."""
+    assert url.isascii()
+    assert url.isprintable()
+    assert not set(url) & set(' ?#\\"<>`{}|^')
+    scheme, _, rest = url.partition("://")
+    authority = rest.partition("/")[0]
+    host = authority.removesuffix(f":{authority.rpartition(':')[2]}" if "]:" in authority else "")
+    assert scheme in {"http", "https"}
+    if host.startswith("["):
+        assert ip_address(host[1:-1]).version == 6
+    else:
+        assert not set(host) - set("abcdefghijklmnopqrstuvwxyz0123456789-_.:")
+    assert address(url) == url
+
+
+@given(
+    st.sampled_from(["https://", "HTTP://", "https:/", ""]),
+    st.text("aA.-_:%@[]0159\\ ;$\N{FULLWIDTH LATIN SMALL LETTER A}ß", max_size=12),
+    st.text("aA.-_:%@[]/0159\\ ;$?#ß", max_size=12),
+)
+def test_any_host_and_path_is_an_address_or_is_refused(start: str, host: str, path: str) -> None:
+    try:
+        found = address(f"{start}{host}/{path}")
+    except BadOption:
+        return
+    assert_plain(found)
 
 
 @given(st.text(max_size=80))
 def test_any_text_of_custom_headers_is_taken_or_refused(text: str) -> None:
     try:
-        headers = resolve(api_key=CANARY, environ={"OPENAI_CUSTOM_HEADERS": text}).headers()
+        endpoint = resolve(api_key=CANARY, environ={"OPENAI_CUSTOM_HEADERS": text})
+        headers = asyncio.run(endpoint.headers())
     except ChunkupError:
         return
     assert headers["Authorization"] == f"Bearer {CANARY}"

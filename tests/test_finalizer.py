@@ -3,7 +3,7 @@
 import pytest
 from house import House
 from stage import CONTENT, Turn, changing, refusing, saying, staged, unheard
-from test_api_connect import closed_port
+from test_foreign import closed_port
 from wire import opened
 
 from chunkup.errors import (
@@ -259,6 +259,9 @@ async def test_cancelling_again_or_what_is_gone_is_success(house: House) -> None
         assert await stage.finalizer().cancel()
         stage.on("cancel", refusing(400, "Upload is expired."))
         assert await stage.finalizer().cancel()
+        for status in (405, 501):  # it cannot cancel, so every Upload dies by itself
+            stage.on("cancel", refusing(status))
+            assert await stage.finalizer().cancel()
 
 
 async def test_cancelling_what_was_completed_says_so(house: House) -> None:
@@ -289,8 +292,10 @@ async def test_cancelling_is_tried_again_after_trouble(house: House) -> None:
             OutOfQuota,
         ),
         (refusing(400, "what is this?"), Rejected),
+        (refusing(413, "the size of the request exceeds the limit"), Rejected),
+        (refusing(400, "MD5 checksum mismatch"), Rejected),
     ],
-    ids=["401", "401 expired", "403 size", "quota", "400"],
+    ids=["401", "401 expired", "403 size", "quota", "400", "413", "checksum"],
 )
 async def test_a_refused_cancellation_is_not_taken_for_one(
     house: House, turn: Turn, error: type[ChunkupError]

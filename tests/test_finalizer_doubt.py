@@ -1,12 +1,15 @@
 """How an Upload ends when nobody knows whether it did: looking, asking once more, giving up."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 from aiohttp import web
 from house import Handler, House, drop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage import CONTENT, Turn, file_like, listed, lost, refusing, staged, unheard
-from test_api_connect import closed_port
+from test_foreign import closed_port
 from wire import opened
 
 from chunkup.errors import (
@@ -14,12 +17,14 @@ from chunkup.errors import (
     OutcomeUnknown,
     OutOfQuota,
     Rejected,
+    Stopped,
     Throttled,
     Unauthorized,
     Unreachable,
     Untrusted,
 )
-from chunkup.finalizer import Done, Over, _minutes, surely_not_done
+from chunkup.finalizer import Done, Hopeless, Over, surely_not_done
+from chunkup.search import minutes
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +187,88 @@ async def drop_it(request: web.Request, handler: Handler) -> web.StreamResponse:
     return drop(request)
 
 
+# --- how long, and of when ------------------------------------------------------------------
+
+
+async def test_a_file_of_an_ask_of_long_ago_is_not_waited_for(house: House) -> None:
+    """It would be listed by now; the two minutes are for what was asked just now."""
+    async with staged(house) as stage:
+        stage.on("complete", refusing(404, "No such Upload object: upload_1"))
+        asked = replace(stage.asked, asked_at=stage.asked.asked_at - 3600)
+        async with asyncio.timeout(20):
+            assert await stage.finalizer(patience=600.0).settle(asked) == Over("gone")
+    assert house.calls == ["list", "complete", "list"]
+
+
+async def test_a_file_that_a_second_ask_made_hours_later_is_found(house: House) -> None:
+    async with staged(house) as stage:
+        late = int(stage.asked.asked_at) + 7200
+        house.clock.offset = 7200
+        stage.on("complete", unheard)
+        stage.on("list", listed(), listed(file_like(stage, created_at=late)))
+        await stage.api.list_files("batch", None)  # an answer that tells the time
+        stage.on("list", listed(), listed(file_like(stage, created_at=late)))
+        outcome = await stage.finalizer().settle(stage.asked)
+    assert isinstance(outcome, Done)
+
+
+async def test_a_file_that_was_listed_once_is_not_forgotten_by_the_next_look(house: House) -> None:
+    """Lists that come from several machines may not agree at once."""
+    async with staged(house) as stage:
+        stage.on("complete", lost)
+        shown = listed(file_like(stage, created_at=stage.upload.created_at + 1))
+        stage.on("list", shown, listed())
+        outcome = await stage.finalizer(looks=(0.0, 0.01, 0.02)).ask(stage.asked)
+    assert isinstance(outcome, Done)
+    assert house.calls == ["complete", "list", "list"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 405, 501])
+async def test_a_file_whose_size_nobody_may_ask_is_known_by_all_else(
+    house: House, status: int
+) -> None:
+    async with staged(house) as stage:
+        stage.on("complete", lost)
+        stage.on("list", listed(file_like(stage, bytes=None)))
+        stage.on("retrieve", refusing(status))
+        outcome = await stage.finalizer().ask(stage.asked)
+    assert isinstance(outcome, Done)
+    assert outcome.file.bytes is None
+
+
+@pytest.mark.parametrize("status", [402, 405, 501])
+async def test_a_second_ask_that_says_nothing_about_the_upload_leaves_all_as_it_was(
+    house: House, status: int
+) -> None:
+    async with staged(house) as stage:
+        stage.on("complete", unheard, refusing(status))
+        with pytest.raises(Rejected) as caught:
+            await stage.finalizer(patience=600.0).ask(stage.asked)
+        assert caught.value.answer is not None
+        assert caught.value.answer.status == status
+        # Nothing but its own repair stands between it and the File.
+        stage.on("complete", None)
+        assert isinstance(await stage.finalizer().settle(stage.asked), Done)
+
+
+async def test_a_second_ask_that_finds_the_checksum_wrong_says_that_nothing_was_made(
+    house: House,
+) -> None:
+    async with staged(house) as stage:
+        stage.on("complete", unheard, refusing(400, "MD5 checksum mismatch"))
+        outcome = await stage.finalizer().ask(stage.asked)
+    assert isinstance(outcome, Hopeless)
+
+
+async def test_a_wait_that_is_too_long_ends_the_doubt_for_now(house: House) -> None:
+    async with staged(house) as stage:
+        stage.on("complete", unheard, refusing(503, headers={"Retry-After": "99999"}))
+        with pytest.raises(Stopped) as caught:
+            await stage.finalizer().ask(stage.asked)
+    assert type(caught.value) is Stopped
+    assert house.calls == ["complete", "list", "complete"]
+
+
 # --- what is sure ---------------------------------------------------------------------------
 
 
@@ -199,7 +286,7 @@ async def test_only_a_connection_that_was_never_made_is_surely_no_ask(house: Hou
 @given(st.floats(0, 1000))
 @settings(max_examples=50)
 def test_looks_grow_apart_and_end_with_the_patience(patience: float) -> None:
-    moments = list(_minutes(patience))
+    moments = list(minutes(patience))
     assert moments == sorted(set(moments))
     assert moments[-1] == patience
     assert len(moments) < 80

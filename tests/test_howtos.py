@@ -171,7 +171,8 @@ async def test_three_hundred_files_from_a_script(shell: Shell) -> None:
     await running.communicate()
     shell.house.intercept = None
     before = len(shell.house.files)
-    assert 150 <= before < 300
+    # Of those at the server when the client was killed some may have been given up.
+    assert 140 <= before < 300
     for command, shown in rest[:3]:
         await play(shell, command, shown)
     assert len(shell.house.files) == 300

@@ -18,13 +18,16 @@ import chunkup
 
 ROWS: list[tuple[int, set[str]]] = [
     (0, {"errors", "models", "events", "text"}),
-    (1, {"planner", "machine", "pace", "provider", "profile", "records"}),
-    (2, {"outlast"}),
+    (1, {"planner", "machine", "pace", "slots", "clock", "provider", "profile", "records"}),
+    (2, {"outlast", "key", "names"}),
     (2, {"source", "journal", "endpoint", "config", "answers", "body", "retry", "server"}),
+    (2, {"foreign", "watching"}),
     (2, {"api"}),
+    (3, {"pool"}),
     (3, {"worker", "search", "ledger"}),
     (3, {"finalizer", "proof"}),
     (4, {"listener", "intake", "overview", "stops"}),
+    (4, {"gauge"}),
     (4, {"link"}),
     (4, {"run", "decisions"}),
     (4, {"engine"}),

@@ -13,9 +13,8 @@ from wire import body_of, silent
 
 from chunkup import events
 from chunkup.errors import ServerTrouble
-from chunkup.link import Link
 from chunkup.machine import Accepted, AnswerLost, Phase
-from chunkup.models import Part, Receipt, Span
+from chunkup.models import Receipt, Span
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +122,8 @@ async def test_progress_is_never_above_the_size(
     line: Line, monkeypatch: pytest.MonkeyPatch, *, faulty: bool
 ) -> None:
     monkeypatch.setattr("chunkup.link._TICK", 0.0)
-    monkeypatch.setattr("chunkup.api._TICK", 0.0)
+    monkeypatch.setattr("chunkup.gauge._TICK", 0.0)
+    monkeypatch.setattr("chunkup.watching._TICK", 0.0)
     line.on_part(losing_two() if faulty else None)
     assert await line.send() is None
     told = [event for event in line.emitted if isinstance(event, events.Progress)]
@@ -152,14 +152,3 @@ async def test_retries_and_pauses_are_told_apart(line: Line) -> None:
     paused = [event for event in line.emitted if isinstance(event, events.Paused)]
     assert [(event.attempt, event.code) for event in retried] == [(1, "server-trouble")]
     assert [event.wait for event in paused] == [0.02]
-
-
-def test_what_moved_of_a_part_that_is_not_in_flight_is_not_counted() -> None:
-    part = Part(0, 10)
-    link = Link.__new__(Link)
-    link._flying = {}
-    link._moved(part, 5)
-    assert link._flying == {}
-    link._flying = {part: 0}
-    link._moved(part, 5)
-    assert link._flying == {part: 5}

@@ -1,15 +1,19 @@
 """Pace, with the test as clock and chance."""
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chunkup.pace import (
-    FIRST_SLOTS,
     Budget,
+    Clocks,
+    Floor,
     Meter,
     Pause,
-    Slots,
+    Tempo,
     Verdict,
     Watch,
     backoff,
@@ -18,90 +22,6 @@ from chunkup.pace import (
 
 chances = st.floats(0, 1)
 seconds = st.floats(0, 1e6)
-
-
-@given(
-    st.integers(1, 64),
-    st.lists(st.tuples(st.booleans(), st.floats(0, 1e10), st.floats(0, 60)), max_size=200),
-)
-def test_slots_stay_between_one_and_the_ceiling(
-    ceiling: int, happenings: list[tuple[bool, float, float]]
-) -> None:
-    slots, now = Slots(ceiling), 0.0
-    for good, goodput, passed in happenings:
-        now += passed
-        if good:
-            slots.accepted(goodput)
-        else:
-            slots.trouble(now)
-        assert 1 <= slots.count <= ceiling
-
-
-@pytest.mark.parametrize("ceiling", [0, -1])
-def test_no_slots_at_all_are_refused(ceiling: int) -> None:
-    with pytest.raises(ValueError, match="workers"):
-        Slots(ceiling)
-
-
-def turn(slots: Slots, goodput: float) -> None:
-    for _ in range(slots.count):
-        slots.accepted(goodput)
-
-
-def test_slots_double_while_goodput_follows_then_add_one_by_one() -> None:
-    slots = Slots(64)
-    assert slots.count == FIRST_SLOTS == 8
-    turn(slots, 100.0)
-    assert slots.count == 16
-    turn(slots, 120.0)
-    assert slots.count == 32
-    turn(slots, 143.0)
-    assert slots.count == 32
-    turn(slots, 1000.0)
-    assert slots.count == 33
-
-
-def test_neither_doubling_nor_adding_goes_over_the_ceiling() -> None:
-    doubling = Slots(12)
-    for goodput in (100.0, 200.0, 400.0):
-        turn(doubling, goodput)
-    assert doubling.count == 12
-    adding = Slots(10)
-    adding.trouble(0.0)
-    for _ in range(20):
-        turn(adding, 100.0)
-    assert adding.count == 10
-
-
-def test_slots_are_judged_only_when_each_had_its_turn() -> None:
-    slots = Slots(64)
-    for _ in range(7):
-        slots.accepted(100.0)
-    assert slots.count == 8
-
-
-def test_a_low_ceiling_bounds_the_first_slots_too() -> None:
-    assert Slots(3).count == 3
-
-
-def test_trouble_halves_the_slots_once_and_ends_the_doubling() -> None:
-    slots = Slots(16)
-    slots.trouble(100.0)
-    assert slots.count == 4
-    for passed in (0.0, 5.0, 9.9):
-        slots.trouble(100.0 + passed)
-    assert slots.count == 4
-    slots.trouble(110.0)
-    assert slots.count == 2
-    turn(slots, 1e9)
-    assert slots.count == 3
-
-
-@pytest.mark.parametrize("now", [0.0, 3.0, 9.9, 1e6])
-def test_the_first_trouble_counts_wherever_the_clock_stands(now: float) -> None:
-    slots = Slots(16)
-    slots.trouble(now)
-    assert slots.count == 4
 
 
 @given(st.lists(st.sampled_from(["retry", "timeout", "success"]), max_size=300))
@@ -166,49 +86,230 @@ def test_backoff_is_anywhere_below_a_bound_that_doubles(attempt: int, chance: fl
     assert 0.0 <= backoff(attempt, chance) <= bound
 
 
+# --- requests a second ----------------------------------------------------------------------
+
+
+def send(tempo: Tempo, begin: float, seconds: float, *, eager: float = 50.0) -> list[float]:
+    """The moments at which somebody who wants ``eager`` requests a second may send them."""
+    now, sent = begin, []
+    while now < begin + seconds:
+        turn = tempo.turn(now)
+        sent.append(now + turn)
+        now = max(now + 1 / eager, now + turn)
+    return sent
+
+
+def test_there_is_no_limit_before_a_server_complains() -> None:
+    tempo = Tempo()
+    assert all(tempo.turn(0.0) == 0.0 for _ in range(1000))
+    assert tempo.rate is None
+
+
+def test_a_storm_of_complaints_is_one_complaint() -> None:
+    tempo = Tempo()
+    send(tempo, 0.0, 2.0)
+    for at in range(100):
+        tempo.throttled(2.0 + at / 200)
+    assert tempo.rate == pytest.approx(35, rel=0.1)
+    before = tempo.rate or 0.0
+    tempo.throttled(3.1)
+    assert tempo.rate is not None
+    assert tempo.rate < before
+
+
+@given(st.floats(3, 40), st.integers(0, 100))
+def test_the_rate_converges_to_what_the_server_takes(limit: float, seed: int) -> None:
+    """A server of ``limit`` requests a second, asked for as many as the tempo allows."""
+    tempo, level, looked, now = Tempo(), limit, 0.0, 0.0
+    refused: list[float] = []
+    while now < 60:
+        now += max(1 / 200, tempo.turn(now))
+        level, looked = min(limit, level + (now - looked) * limit), now
+        if level >= 1:
+            level -= 1
+        else:
+            refused.append(now)
+            tempo.throttled(now)
+    assert tempo.rate is not None
+    assert 0.5 * limit <= tempo.rate <= 2 * limit + 2
+    late = [at for at in refused if at > 30]
+    assert len(late) <= 0.25 * limit * 30
+
+
+@given(st.floats(0, 1e6), st.integers(1, 50))
+def test_turns_of_a_slowed_tempo_are_apart_whoever_comes_at_once(now: float, crowd: int) -> None:
+    tempo = Tempo()
+    tempo.turn(now)
+    tempo.throttled(now)
+    turns = [tempo.turn(now) for _ in range(crowd)]
+    assert all(after - before >= 0.4 for before, after in pairwise(turns))
+
+
+def test_a_server_that_is_quiet_for_a_minute_is_forgiven() -> None:
+    tempo = Tempo()
+    send(tempo, 0.0, 1.0)
+    tempo.throttled(1.0)
+    assert tempo.rate is not None
+    slowed = tempo.rate
+    tempo.turn(11.0)
+    assert tempo.rate is not None
+    assert tempo.rate >= slowed + 10
+    tempo.turn(61.5)
+    assert tempo.rate is None
+
+
+def test_the_rate_never_falls_to_nothing() -> None:
+    tempo = Tempo()
+    for second in range(100):
+        tempo.throttled(float(second * 2))
+        assert tempo.rate == 2.0
+
+
+# --- the watch over one attempt -------------------------------------------------------------
+
+
+@dataclass
+class Watcher:
+    """Somebody who looks once a second, as the watch is meant to be looked at."""
+
+    watch: Watch
+    now: float = 0.0
+
+    def until(self, end: float, sent: int, *, whole: bool = False, slept: bool = False) -> Verdict:
+        """Look each second up to and including ``end``; the first verdict that is not healthy."""
+        while self.now < end:
+            self.now = min(end, self.now + 1.0)
+            verdict = self.watch.look(self.now, sent, whole=whole, slept=slept)
+            slept = False
+            if verdict is not Verdict.HEALTHY:
+                return verdict
+        return Verdict.HEALTHY
+
+
+@settings(max_examples=50)
 @given(
     st.floats(1, 600),
-    st.lists(st.tuples(st.floats(0, 0.99), st.integers(1, 10**9)), max_size=100),
+    st.lists(st.tuples(st.floats(0, 0.99), st.integers(1, 10**9)), max_size=20),
 )
 def test_a_link_that_moves_a_byte_within_each_stall_time_is_healthy(
     stall: float, moves: list[tuple[float, int]]
 ) -> None:
-    now, total = 50.0, 0
-    watch = Watch(stall, now)
+    watcher, total = Watcher(Watch(stall, 0.0)), 0
     for share, more in moves:
-        now, total = now + stall * share, total + more
-        assert watch.look(now, total, whole=False) is Verdict.HEALTHY
+        assert watcher.until(watcher.now + stall * share, total) is Verdict.HEALTHY
+        total += more
+        assert watcher.watch.look(watcher.now, total, whole=False) is Verdict.HEALTHY
 
 
-@given(st.floats(1, 600), st.integers(0, 10**9), st.lists(st.floats(0, 1), max_size=20))
+@given(st.floats(1, 600), st.integers(0, 10**9))
 def test_a_link_that_stops_moving_is_stalled_after_the_stall_time_and_not_before(
-    stall: float, total: int, looks: list[float]
+    stall: float, total: int
 ) -> None:
-    watch = Watch(stall, 0.0)
-    watch.look(0.0, total, whole=False)
-    for share in sorted(looks):
-        assert watch.look(stall * share, total, whole=False) is Verdict.HEALTHY
-    assert watch.look(stall * 1.01, total, whole=False) is Verdict.STALLED
+    watcher = Watcher(Watch(stall, 0.0))
+    watcher.watch.look(0.0, total, whole=False)
+    assert watcher.until(stall, total) is Verdict.HEALTHY
+    assert watcher.until(stall * 1.01, total) is Verdict.STALLED
 
 
 def test_bytes_that_are_counted_back_are_no_progress() -> None:
-    watch = Watch(60.0, 0.0)
-    watch.look(10.0, 100, whole=False)
-    assert watch.look(69.0, 50, whole=False) is Verdict.HEALTHY
-    assert watch.look(71.0, 99, whole=False) is Verdict.STALLED
+    watcher = Watcher(Watch(60.0, 0.0))
+    watcher.until(10.0, 100)
+    assert watcher.until(61.0, 50) is Verdict.HEALTHY
+    assert watcher.until(71.0, 99) is Verdict.STALLED
 
 
 @pytest.mark.parametrize(("took", "patience"), [(1.0, 120.0), (60.0, 120.0), (300.0, 600.0)])
 def test_an_answer_may_take_twice_the_stall_time_or_twice_the_body_time(
     took: float, patience: float
 ) -> None:
-    watch = Watch(60.0, 0.0)
-    at = 0.0
-    while at < took:
-        at = min(took, at + 30.0)
-        assert watch.look(at, int(at), whole=at == took) is Verdict.HEALTHY
-    assert watch.look(took + patience, int(took), whole=True) is Verdict.HEALTHY
-    assert watch.look(took + patience + 0.1, int(took), whole=True) is Verdict.SILENT
+    watcher = Watcher(Watch(60.0, 0.0))
+    for second in range(int(took)):
+        assert watcher.until(float(second), second) is Verdict.HEALTHY
+    assert watcher.until(took, int(took), whole=True) is Verdict.HEALTHY
+    assert watcher.until(took + patience, int(took), whole=True) is Verdict.HEALTHY
+    assert watcher.until(took + patience + 1, int(took), whole=True) is Verdict.SILENT
+
+
+@pytest.mark.parametrize("still", [5.1, 60.0, 3600.0])
+def test_time_in_which_the_process_stood_still_counts_for_neither_clock(still: float) -> None:
+    for whole, verdict in ((False, Verdict.STALLED), (True, Verdict.SILENT)):
+        watcher = Watcher(Watch(60.0, 0.0))
+        patience = 2 * 61.0 if whole else 60.0
+        assert watcher.until(1.0, 100, whole=whole) is Verdict.HEALTHY
+        watcher.now += still
+        assert watcher.watch.look(watcher.now, 100, whole=whole) is Verdict.HEALTHY
+        assert watcher.until(still + patience - 2, 100, whole=whole) is Verdict.HEALTHY
+        assert watcher.until(still + patience + 2, 100, whole=whole) is verdict
+
+
+def test_after_a_sleep_a_body_has_to_move_soon() -> None:
+    watcher = Watcher(Watch(60.0, 0.0))
+    assert watcher.until(30.0, 100) is Verdict.HEALTHY
+    assert watcher.until(39.0, 100, slept=True) is Verdict.HEALTHY
+    assert watcher.until(42.0, 100) is Verdict.SLEPT
+
+
+def test_what_moved_just_before_a_sleep_is_no_life_after_it() -> None:
+    watcher = Watcher(Watch(60.0, 0.0))
+    assert watcher.until(30.0, 100) is Verdict.HEALTHY
+    assert watcher.until(31.0, 200, slept=True) is Verdict.HEALTHY
+    assert watcher.until(43.0, 200) is Verdict.SLEPT
+
+
+def test_a_connection_that_lives_through_a_sleep_is_let_alone() -> None:
+    watcher = Watcher(Watch(60.0, 0.0))
+    assert watcher.until(30.0, 100) is Verdict.HEALTHY
+    assert watcher.until(35.0, 100, slept=True) is Verdict.HEALTHY
+    assert watcher.until(36.0, 101) is Verdict.HEALTHY
+    assert watcher.until(90.0, 101) is Verdict.HEALTHY
+    assert watcher.until(100.0, 101) is Verdict.STALLED
+
+
+def test_an_answer_may_come_late_after_a_sleep() -> None:
+    watcher = Watcher(Watch(60.0, 0.0))
+    watcher.until(30.0, 100, whole=True)
+    assert watcher.until(100.0, 100, whole=True, slept=True) is Verdict.HEALTHY
+
+
+@given(st.floats(0, 1e6), st.floats(-1e6, 1e6), st.floats(0, 1e5))
+def test_only_a_wall_clock_that_ran_ahead_means_sleep(
+    now: float, wall: float, passed: float
+) -> None:
+    clocks = Clocks(now, wall)
+    assert not clocks.slept(now + passed, wall + passed)
+    assert not clocks.slept(now + passed, wall + passed - 7200)  # set back by hand
+    assert not clocks.slept(now + passed + 1, wall + passed - 7190)
+    assert clocks.slept(now + passed + 2, wall + passed)
+    assert not clocks.slept(now + passed + 3, wall + passed + 1)
+
+
+# --- the least that a link has to carry -----------------------------------------------------
+
+
+def floored(rate: float, seconds: int, *, sending: bool = True) -> list[int]:
+    """The seconds at which a link of this rate is too little."""
+    floor = Floor(120.0)
+    return [
+        second
+        for second in range(seconds)
+        if floor.look(float(second), int(second * rate), sending=sending)
+    ]
+
+
+def test_a_trickle_is_too_little_after_two_minutes_and_every_two_more() -> None:
+    assert floored(0.1, 250) == [120, 240]
+    assert floored(1020, 130) == [120]
+
+
+def test_a_link_of_a_kibibyte_a_second_is_a_link() -> None:
+    assert not floored(1024, 1000)
+
+
+def test_where_nothing_is_being_sent_nothing_is_too_little() -> None:
+    assert not floored(0.0, 1000, sending=False)
+    floor = Floor(120.0)
+    for second in range(1000):
+        assert not floor.look(float(second), 0, sending=second % 100 != 99)
 
 
 def test_a_steady_link_is_metered_at_its_rate() -> None:

@@ -5,9 +5,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import scattered, spans
 
-from chunkup.errors import BadOption, EmptyFile, TooLarge
+from chunkup.errors import BadOption, EmptyFile, TooLarge, TooSlow
 from chunkup.models import PART_SIZE, Limits, Plan, Span
-from chunkup.planner import cut, plan, whole
+from chunkup.planner import cut, in_time, plan, whole
 
 LIMITS = Limits(part=100, upload=1000, by_purpose=(("batch", 200),))
 
@@ -114,3 +114,25 @@ def test_with_one_part_size_the_cuts_are_those_of_the_plan(
 def test_cutting_is_lazy() -> None:
     parts = cut([Span(0, 1 << 50)], (), 1)
     assert next(parts).start == 0
+
+
+@pytest.mark.parametrize(
+    ("rate", "behind", "why"),
+    [
+        (0.0, 0.0, None),  # nothing is known, so nothing is said
+        (10.0, 0.0, None),
+        (10.0, 100.0, None),
+        (9.9, 0.0, "at 10 bytes/s 1 kB need .* Upload lives 1 min.* a faster link or smaller"),
+        (10.0, 100.1, "reading 1 kB for their MD5 takes .* a faster disk, .* or --no-md5"),
+        (1e9, 3600.0, "reading"),
+        (9.9, 3600.0, "at 10 bytes/s"),
+    ],
+)
+def test_what_cannot_be_through_in_one_life_is_too_slow(
+    rate: float, behind: float, why: str | None
+) -> None:
+    if why is None:
+        in_time(1000, 100.0, rate=rate, behind=behind)
+    else:
+        with pytest.raises(TooSlow, match=why):
+            in_time(1000, 100.0, rate=rate, behind=behind)

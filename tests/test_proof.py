@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import threading
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,11 +21,11 @@ from xxhash import xxh3_128
 from chunkup.errors import SourceChanged, SourceGone
 from chunkup.machine import Accepted, Created, State, fold
 from chunkup.models import Job, Receipt, Span, Upload
-from chunkup.pace import Slots
 from chunkup.planner import cut
+from chunkup.pool import SlotPool
 from chunkup.proof import Proof
+from chunkup.slots import Slots
 from chunkup.source import inspect
-from chunkup.worker import SlotPool
 
 SIZE = 40_500
 PART = 1000
@@ -210,6 +211,31 @@ async def test_the_pass_stays_near_the_sending_and_runs_free_over_receipts(path:
         proof.advance(HALF)
         await proof._pass.reach(24 * PART)
     assert proof._pass.reached == 24 * PART
+
+
+async def test_the_time_that_the_pass_needs_still_is_known_once_it_has_read_for_a_while(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow:
+        """An MD5 for which a megabyte is much."""
+
+        def update(self, _: bytes) -> None:
+            time.sleep(0.06)
+
+    async with proving(job_of(path, md5=False), HALF) as proof:
+        assert proof.behind == 0.0  # there is hardly anything to read
+    monkeypatch.setattr("chunkup.source.hashlib.md5", lambda **_: Slow())
+    async with proving(job_of(path), HALF) as proof:
+        assert proof._pass is not None
+        await proof._pass.reach(2 * PART)
+        assert proof.behind == 0.0
+        await proof._pass.reach(20 * PART)
+        left = 1 - 20 * PART / SIZE
+        assert proof._pass.busy > 1
+        assert proof.behind == pytest.approx(proof._pass.busy * left / (1 - left), rel=0.2)
+        waiting = proof.behind
+        await asyncio.sleep(0.3)  # it waits for the sending, which is no slowness of its own
+        assert proof.behind == pytest.approx(waiting, rel=0.1)
 
 
 # --- being open -----------------------------------------------------------------------------

@@ -22,9 +22,9 @@ from test_proof import (
 )
 
 from chunkup.errors import SourceChanged, SourceGone
-from chunkup.pace import Slots
+from chunkup.pool import SlotPool
 from chunkup.proof import Proof
-from chunkup.worker import SlotPool
+from chunkup.slots import Slots
 
 
 @pytest.fixture

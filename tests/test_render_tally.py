@@ -4,7 +4,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chunkup import events
@@ -121,6 +121,8 @@ def happenings(draw: st.DrawFn) -> events.Event:
     return make(kind, time, job, **{name: draw(of) for name, of in fields[kind].items()})
 
 
+# The first text that is ever drawn on a machine costs seconds: its table of characters.
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.lists(happenings(), max_size=40),
     st.none() | st.tuples(counts, counts, counts, counts),

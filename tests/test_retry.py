@@ -157,6 +157,40 @@ async def test_a_lost_connection_costs_twice_and_a_success_gives_back() -> None:
     assert policy.budget.left == 3
 
 
+async def test_who_says_when_to_come_again_costs_no_budget() -> None:
+    policy = Policy(retries=3, offline_wait=0.0, budget=Budget(20))
+    assert await persist(policy, Script(throttled(0.001), throttled(0.001), "done")) == "done"
+    assert policy.budget.left == 20
+    assert await persist(policy, Script(throttled(None), "done")) == "done"
+    assert policy.budget.left == 16
+    assert await persist(policy, Script(throttled(0.0), "done")) == "done"
+    assert policy.budget.left == 12
+
+
+async def test_a_wish_does_not_make_the_attempts_endless() -> None:
+    script = Script(throttled(0.001))
+    with pytest.raises(Throttled):
+        await persist(Policy(retries=3, offline_wait=0.0), script)
+    assert script.calls == 4
+
+
+async def test_a_sleep_of_the_machine_costs_neither_budget_nor_attempts() -> None:
+    policy = Policy(retries=1, offline_wait=0.0, budget=Budget(20))
+    asleep = [Unreachable("it slept", slept=True)] * 3
+    assert await persist(policy, Script(*asleep, "done")) == "done"
+    assert policy.budget.left == 20
+
+
+async def test_an_attempt_may_pass_the_gate_by_itself() -> None:
+    policy = policy_of()
+    policy.gate.ask(3600.0)
+    async with asyncio.timeout(5):
+        done = await policy.persist(
+            Script("done"), wait_limit=lambda: 1.0, on_retry=lambda retry: None, gated=False
+        )
+    assert done == "done"
+
+
 # --- without a network ----------------------------------------------------------------------
 
 
@@ -263,8 +297,9 @@ async def test_a_gate_that_nobody_closed_is_open() -> None:
 async def test_a_wait_beyond_the_limit_stops_at_once_and_closes_no_gate() -> None:
     policy, script = policy_of(), Script(throttled(3600.0))
     error = script.endings[0]
-    with pytest.raises(Stopped) as caught:
-        await persist(policy, script, limit=60.0)
+    async with asyncio.timeout(5):
+        with pytest.raises(Stopped) as caught:
+            await persist(policy, script, limit=60.0)
     assert script.calls == 1
     assert caught.value.__cause__ is error
     assert caught.value.answer is not None

@@ -1,12 +1,10 @@
-"""Which of the listed Files is ours, and listings that do not end."""
+"""Which of the listed Files is ours."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from aiohttp import web
-from house import Handler, House
+from house import House
 from stage import CONTENT, Stage, file_like, listed, refusing, saying, staged, unheard, upload_anew
 
 from chunkup.errors import BadAnswer, BadOption, NotFound, OutcomeUnknown
@@ -63,7 +61,7 @@ async def test_a_file_that_differs_in_anything_is_not_ours(
 
 @pytest.mark.parametrize(
     ("created", "fits"),
-    [(-60, False), (-6, False), (-4, True), (0, True), (1, True), (3600, True)],
+    [(-60, False), (-6, False), (-4, True), (0, True), (1, True), (3600, True), (3700, False)],
 )
 async def test_a_file_of_another_moment_than_the_uploads_was_made_after_the_ask(
     house: House, created: int, *, fits: bool
@@ -99,86 +97,6 @@ async def test_two_files_that_fit_are_none_and_both_are_named(house: House) -> N
             await stage.finalizer().ask(stage.asked)
     assert caught.value.candidates == ("file-older", "file-newer")
     assert house.calls == ["complete", "list"]
-
-
-# --- listings that do not end ---------------------------------------------------------------
-
-
-Page = Callable[[int], dict[str, Any]]
-
-
-async def looked_through(house: House, page: Page) -> tuple[int, list[str]]:
-    """How many pages a look reads, and what it finds."""
-    pages = 0
-
-    async def turn(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal pages
-        pages += 1
-        return web.json_response(page(pages))
-
-    async with staged(house) as stage:
-        stage.on("list", turn)
-        found = await stage.finalizer().search.find(stage.asked.asked_at)
-    return pages, [file.id for file in found]
-
-
-def other(number: int, created: int = 2**40) -> dict[str, Any]:
-    return {"id": f"file-{number}", "created_at": created, "filename": "x", "purpose": "batch"}
-
-
-async def test_a_listing_that_ignores_where_to_go_on_is_read_twice_at_most(house: House) -> None:
-    def same(_: int) -> dict[str, Any]:
-        return {"data": [other(1), other(2)], "has_more": True}
-
-    assert await looked_through(house, same) == (2, [])
-
-
-async def test_a_listing_that_always_says_there_is_more_ends_when_it_is_empty(house: House) -> None:
-    def emptying(page: int) -> dict[str, Any]:
-        return {"data": [other(page)] if page < 4 else [], "has_more": True}
-
-    assert await looked_through(house, emptying) == (4, [])
-
-
-async def test_a_listing_of_new_files_for_ever_is_given_up(house: House) -> None:
-    def endless(page: int) -> dict[str, Any]:
-        return {"data": [other(page)], "has_more": True}
-
-    pages, found = await looked_through(house, endless)
-    assert pages <= 1000
-    assert not found
-
-
-async def test_a_listing_is_not_read_beyond_what_can_be_ours(house: House) -> None:
-    def old(page: int) -> dict[str, Any]:
-        return {"data": [other(2 * page), other(2 * page + 1, 1000)], "has_more": True}
-
-    assert await looked_through(house, old) == (1, [])
-
-
-async def test_a_file_on_a_later_page_is_found(house: House) -> None:
-    async with staged(house) as stage:
-        await stage.finalizer().ask(stage.asked)
-        (ours,) = stage.file_ids()
-        house.clock.offset = 60
-        for _ in range(5):
-            await stage.api.complete(*(await newcomer(stage)), None)
-        house.calls.clear()
-        list_files = stage.api.list_files
-
-        async def small(purpose: str, after: str | None, *, limit: int = 100) -> Any:
-            return await list_files(purpose, after, limit=2)
-
-        stage.api.list_files = small  # type: ignore[method-assign]  # the same call with a smaller page
-        found = await stage.finalizer().search.find(stage.asked.asked_at)
-    assert [file.id for file in found] == [ours]
-    assert house.calls == ["list"] * 3
-
-
-async def newcomer(stage: Stage) -> tuple[str, tuple[str, ...]]:
-    """Another Upload of another name, with its parts."""
-    upload, asked = await upload_anew(stage.api, replace(stage.job, filename="other.jsonl"))
-    return upload.id, asked.part_ids
 
 
 # --- Files of a size that is told later ------------------------------------------------------

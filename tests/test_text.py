@@ -143,6 +143,32 @@ def test_any_text_is_a_quantity_or_a_value_error(text: str) -> None:
             assert parse(text) >= 0
 
 
+@given(
+    st.text("0123456789.", min_size=1, max_size=40),
+    st.sampled_from([*UNITS, "s", "m", "h", "d", "kbit/s", "Mbit/s", "MiB/s", "/s"]),
+)
+def test_any_number_is_a_quantity_that_can_be_written_or_a_value_error(
+    number: str, unit: str
+) -> None:
+    for parse, write in (
+        (parse_size, size_text),
+        (parse_duration, duration_text),
+        (parse_rate, size_text),
+    ):
+        with suppress(ValueError):
+            found = parse(number + unit)
+            assert 0 <= found < math.inf
+            assert write(found).isprintable()
+
+
+@pytest.mark.parametrize("odd", ["\x1b[2J", "5\0", "5\u202eMB", "\ud800", "5" * 100_000])
+def test_what_is_refused_is_quoted_harmlessly(odd: str) -> None:
+    for parse in (parse_size, parse_duration, parse_rate):
+        with pytest.raises(ValueError) as caught:
+            parse(odd)
+        assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [

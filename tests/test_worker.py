@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from wire import Caller, answering, listening, opened, reply
 from xxhash import xxh3_128
 
-from chunkup.endpoint import KeySource
+from chunkup.key import KeySource
 from chunkup.models import Part, Plan, Receipt, Source, Span
-from chunkup.pace import Slots
+from chunkup.pool import SlotPool
 from chunkup.retry import Policy, Retry
+from chunkup.slots import Slots
 from chunkup.source import Readers, inspect
-from chunkup.worker import Hands, PartRequest, Refusal, Sent, SlotPool, send_part
+from chunkup.worker import Hands, PartRequest, Refusal, Sent, send_part
 
 PART = 1 << 16
 TAKEN = reply({"id": "part_1"})
@@ -35,7 +36,7 @@ class Bench:
 
     hands: Hands
     source: Source
-    moved: list[tuple[Part, int]] = field(default_factory=list)
+    moved: list[tuple[Part, int | None]] = field(default_factory=list)
     retries: list[tuple[Part, Retry]] = field(default_factory=list)
 
     async def send(self, part: Part | None = None) -> Sent | Refusal:
@@ -60,7 +61,7 @@ async def bench(
     key: KeySource | str = "sk-test",
 ) -> AsyncIterator[Bench]:
     readers = Readers(threads=1)
-    moved: list[tuple[Part, int]] = []
+    moved: list[tuple[Part, int | None]] = []
     repeated: list[tuple[Part, Retry]] = []
     async with opened(url, key=key) as api:
         hands = Hands(
@@ -174,7 +175,7 @@ async def test_a_part_that_waited_for_its_slot_heeds_a_pause_that_began_meanwhil
 ) -> None:
     loop = asyncio.get_running_loop()
     async with listening(answering(TAKEN)) as wire, bench(wire.url, source, slots=1) as hands:
-        async with hands.hands.slots:
+        async with hands.hands.slots.slot(1):
             sending = asyncio.ensure_future(hands.send())
             for _ in range(10):
                 await asyncio.sleep(0)
@@ -199,6 +200,6 @@ async def test_a_cancelled_part_gives_its_slot_back_and_leaves_nothing(source: S
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
-        async with asyncio.timeout(5), hands.hands.slots:
+        async with asyncio.timeout(5), hands.hands.slots.slot(1):
             pass
     assert asyncio.all_tasks() == before

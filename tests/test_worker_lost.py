@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from test_api_connect import closed_port
+from test_foreign import closed_port
 from test_worker import PART, TAKEN, bench, make_source
 from wire import Caller, Serve, answering, listening, reply
 
@@ -177,7 +177,7 @@ async def test_a_source_that_changed_is_a_refusal_and_is_not_sent_again(source: 
 async def test_a_key_that_cannot_be_sent_is_a_refusal(source: Source) -> None:
     async with (
         listening(answering(TAKEN)) as wire,
-        bench(wire.url, source, key=lambda: "bad\n") as hands,
+        bench(wire.url, source, key=lambda: "ba\nd") as hands,
     ):
         result = await hands.send()
         assert wire.connections == 0

@@ -12,7 +12,8 @@ from house import KEY
 
 from chunkup.api import Api
 from chunkup.body import PartBody
-from chunkup.endpoint import KeySource, resolve
+from chunkup.endpoint import resolve
+from chunkup.key import KeySource
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from chunkup.errors import (
     OutcomeUnknown,
     OutOfQuota,
     Refused,
+    Rejected,
     SourceChanged,
     SourceGone,
     Stopped,
@@ -38,6 +39,7 @@ from chunkup.errors import (
     Untrusted,
 )
 from chunkup.models import PART_SIZE, Job, Span
+from chunkup.provider import Complaint, complaint
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def advise_by_code(code: str | None, where: Where, job: Job) -> str | None:
     """
     kind = next((kind for kind in _tree(ChunkupError) if kind.code == code), None)
     row = _row(kind) if kind else _show
-    if row in {_show, _stop, _jobs, _accept}:
+    if row in {_show, _stop, _jobs, _accept, _rejected}:
         return None
     command = row(_Case(ChunkupError(""), where, job))
     return _pasteable(command) if command else None
@@ -179,6 +181,13 @@ def _upload(case: _Case) -> str | None:
     return case.command("upload", *_content(case.job))
 
 
+def _rejected(case: _Case) -> str | None:
+    """Content that arrived as something else is sent anew; other refusals are looked at."""
+    answer = case.error.answer
+    altered = answer is not None and complaint(answer) is Complaint.CHECKSUM
+    return _upload(case) if altered else _show(case)
+
+
 def _upload_fresh(case: _Case) -> str | None:
     if case.job is None:
         return _show(case)
@@ -198,6 +207,7 @@ _ROWS: Final[dict[type, _Row]] = {
     NoSuchJob: _jobs,
     SourceChanged: _upload,
     SourceGone: _resume_from_elsewhere,
+    Rejected: _rejected,
     Unauthorized: _resume,
     Forbidden: _resume,
     OutOfQuota: _resume,

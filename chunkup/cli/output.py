@@ -4,12 +4,10 @@ It may break while an upload runs. The upload goes on then, and the ids go to st
 """
 
 import time
-from collections.abc import Callable
 
 import click
 
 from chunkup.cli.streams import put
-from chunkup.dataset import Result
 from chunkup.errors import ChunkupError
 from chunkup.events import Event, Summary
 from chunkup.render import JsonLines
@@ -30,7 +28,7 @@ class Output:
 
     def file(self, file_id: str, path: str | None) -> bool:
         """A File's id, with a tab and the path if that is given; whether it can be had now."""
-        text = printable(file_id, 500)
+        text = printable(file_id, 5000)
         if path is not None:
             text += f"\t{printable(path, 4096)}"
         if self._json is None:
@@ -66,19 +64,3 @@ def nothing_done(exit_code: int, error: ChunkupError | None = None) -> Summary:
         message=error.message if error else None,
         hint=error.hint if error else None,
     )
-
-
-class InOrder:
-    """Results as they end, given on in the order in which they were asked for."""
-
-    def __init__(self, take: Callable[[Result], None]) -> None:
-        self._take = take
-        self._found: dict[int, Result] = {}
-        self._next = 0
-
-    def add(self, place: int, result: Result) -> None:
-        """One more result, and on with all that it made due."""
-        self._found[place] = result
-        while self._next in self._found:
-            self._take(self._found.pop(self._next))
-            self._next += 1

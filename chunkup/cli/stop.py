@@ -73,5 +73,5 @@ async def _cancelled(where: Where, name: str) -> int:
         click.echo(f"cancelled {job.id}", err=True)
         return 0
     click.echo(f"{job.id} had become a File already, and nothing was cancelled:", err=True)
-    click.echo(printable(file.id, 500))
+    click.echo(printable(file.id, 5000))
     return 1

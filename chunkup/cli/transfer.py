@@ -14,10 +14,10 @@ from chunkup import events
 from chunkup.cli.advice import advise, advise_by_code
 from chunkup.cli.main import say, say_error
 from chunkup.cli.options import Where
-from chunkup.cli.output import InOrder, Output, nothing_done
+from chunkup.cli.output import Output, nothing_done
 from chunkup.cli.session import run, worst
 from chunkup.cli.talk import Talk
-from chunkup.dataset import Dataset, Result
+from chunkup.dataset import Dataset, InOrder, Result
 from chunkup.engine import Engine
 from chunkup.errors import (
     Busy,
@@ -30,7 +30,7 @@ from chunkup.errors import (
 )
 from chunkup.events import Event, Summary
 from chunkup.listener import careful
-from chunkup.models import Job
+from chunkup.models import Job, RemoteFile
 from chunkup.render import make_renderer
 
 # A key that is no key fails three hundred files alike, and the last ones tell nothing new.
@@ -61,6 +61,8 @@ class Transfer:
         self._quiet = talk.quiet
         # Jobs that have an Upload: only these are worth going on with under another key.
         self._begun: set[str] = set()
+        # Jobs that were told to be done, and whose results a signal may still keep from us.
+        self._done: dict[str, events.Completed] = {}
         self._output = Output(as_json=talk.json)
         self._renderer = make_renderer("none" if talk.quiet else _progress(talk))
         self._task: Task | None = None
@@ -114,13 +116,14 @@ class Transfer:
         return worst(self._errors)
 
     async def _settle(self, engine: Engine, task: Task) -> None:
-        order = InOrder(self._print)
+        order = InOrder()
         async with aclosing(task.dataset.results(careful(self._watch))) as results:
             async for place, result in results:
                 self._count(result)
                 if result.error is not None:
                     self._say(result, task.dataset.members[place].job, result.error)
-                order.add(place, result)
+                for due in order.due(place, result):
+                    self._print(due)
                 await self._note_printed(engine, _LOT if result.reused else 0)
         for (code, _), count in self._alike.items():
             if count > _ALIKE:
@@ -173,6 +176,8 @@ class Transfer:
             isinstance(event, events.JobStarted) and event.done
         ):
             self._begun.add(event.job)
+        if isinstance(event, events.Completed):
+            self._done[event.job] = event
         self._renderer.show(event)
         self._output.event(self._whole(event))
 
@@ -190,12 +195,15 @@ class Transfer:
             hint = advise_by_code(event.code, self._where, job) or hint
         return replace(event, hint=hint, resume=self._where.command("resume", event.job))
 
+    def _count_done(self, file: RemoteFile | None, *, reused: bool) -> None:
+        self._counts["reused" if reused else "completed"] += 1
+        self._counts["bytes"] += (file.bytes if file else None) or 0
+
     def _count(self, result: Result) -> None:
+        self._done.pop(result.job_id, None)
         match result.error:
             case None:
-                size = result.file.bytes if result.file else None
-                self._counts["reused" if result.reused else "completed"] += 1
-                self._counts["bytes"] += size or 0
+                self._count_done(result.file, reused=result.reused)
             case Busy():
                 self._counts["busy"] += 1
             case OutcomeUnknown():
@@ -207,6 +215,8 @@ class Transfer:
 
     def _summary(self, code: int, failure: ChunkupError | None) -> Summary:
         files = len(self._task.dataset.members) if self._task else 0
+        for event in self._done.values():
+            self._count_done(event.file, reused=event.reused)
         # What was cut off, or not even begun, can be gone on with as well.
         told = sum(count for name, count in self._counts.items() if name != "bytes")
         self._counts["stopped"] += max(0, files - told)

@@ -238,8 +238,8 @@ class Tally:
 
         The jobs' own rates would not do: a small file is through before it has measured any.
         """
-        if not self._samples:
-            return 0.0
+        if not self._samples or now - self._samples[-1][0] > _WINDOW:
+            return 0.0  # nothing was heard for so long, as after a sleep of the machine
         since, then = self._samples[0]
         return max(0.0, (self._moved - then) / (now - since)) if now - since >= _FIRST else 0.0
 

@@ -17,7 +17,7 @@ WINDOW = 32 << 10
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chunkup.api._TICK", 0.05)
+    monkeypatch.setattr("chunkup.watching._TICK", 0.05)
 
 
 @pytest.mark.parametrize("taken", [0, 300_000])
@@ -120,7 +120,7 @@ async def test_small_calls_end_in_time(name: str, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_no_look_is_taken_at_a_part_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chunkup.api._TICK", 0.0)
+    monkeypatch.setattr("chunkup.watching._TICK", 0.0)
     told: list[int] = []
     async with listening(answering(TAKEN)) as wire, opened(wire.url) as api:
         await api.add_part("upload_1", body_of(b"abc"), told.append)

@@ -1,22 +1,19 @@
 """Connections that are never made: then surely nothing was sent, and no key was heard."""
 
-import asyncio
 import errno
-import shutil
 import socket
-import ssl
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from test_api import Call, every_call
-from wire import Caller, listening, opened
+from tls import Certificate, listening_tls, make_certificate
+from wire import Caller, body_of, listening, opened, silent
 
-from chunkup.api import _mapped
 from chunkup.errors import Unreachable, Untrusted
+from chunkup.foreign import mapped
 
 
 @contextmanager
@@ -42,6 +39,39 @@ async def test_a_refused_connection_surely_sent_nothing(call: Call) -> None:
 HERE = ConnectionKey("host", 443, True, True, None, None, None)  # noqa: FBT003  (a tuple of aiohttp's)
 
 
+def several(*numbers: int) -> OSError:
+    """What is left where a name has several addresses, and each fails in its own way."""
+    texts = [str(OSError(number, "Connect call failed ('::1', 1)")) for number in numbers]
+    return OSError(f"Multiple exceptions: {', '.join(texts)}")
+
+
+@pytest.mark.parametrize(
+    ("error", "offline"),
+    [
+        (OSError(errno.ENETUNREACH, "Connect call failed"), True),
+        (OSError(errno.EHOSTUNREACH, "Connect call failed"), True),
+        (OSError(errno.EADDRNOTAVAIL, "Connect call failed"), True),
+        (several(errno.ENETUNREACH, errno.EHOSTUNREACH), True),
+        (several(errno.ENETUNREACH, errno.ECONNREFUSED), False),
+        (OSError(errno.ECONNREFUSED, "Connect call failed"), False),
+        (OSError("nobody knows what"), False),
+    ],
+    ids=str,
+)
+async def test_no_network_is_told_from_a_server_that_is_not_there(
+    error: OSError,
+    offline: bool,  # noqa: FBT001  (a parameter of the test)
+) -> None:
+    """Such errors can hardly be had on loopback, so they are raised where aiohttp would."""
+    with pytest.raises(Unreachable) as caught:
+        async with mapped("ask"):
+            raise aiohttp.ClientConnectorError(HERE, error)
+    assert not caught.value.sent
+    assert caught.value.offline == offline
+    if error.errno or "Multiple" in str(error):
+        assert "Connect call" not in str(caught.value), "the system has words for it"
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -53,7 +83,7 @@ HERE = ConnectionKey("host", 443, True, True, None, None, None)  # noqa: FBT003 
 async def test_without_a_name_or_a_route_there_is_no_network(error: Exception) -> None:
     """Such errors cannot be had on loopback, so they are raised where aiohttp would."""
     with pytest.raises(Unreachable) as caught:
-        async with _mapped("ask"):
+        async with mapped("ask"):
             raise error
     assert not caught.value.sent
     assert caught.value.offline
@@ -86,42 +116,24 @@ async def test_a_connection_that_was_not_made_in_time_surely_sent_nothing(
             with pytest.raises(Unreachable) as caught:
                 await call(api)
     assert not caught.value.sent
+    assert caught.value.offline
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """The TLS of a server whose certificate nobody vouches for."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("there is no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    what = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    also = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    made = [openssl, "req", *what, *also, "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(made, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
-
-
-@asynccontextmanager
-async def over_tls(context: ssl.SSLContext, heard: list[bytes]) -> AsyncIterator[str]:
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await reader.read(1))
-        writer.close()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @every_call
 async def test_a_server_that_nobody_vouches_for_hears_no_key_and_is_not_asked_again(
-    call: Call, stranger: ssl.SSLContext
+    call: Call, stranger: Certificate
 ) -> None:
     heard: list[bytes] = []
-    async with over_tls(stranger, heard) as url, opened(url) as api:
+
+    async def serve(caller: Caller) -> None:
+        heard.append(await caller.reader.read(1))
+
+    async with listening_tls(serve, stranger) as url, opened(url) as api:
         with pytest.raises(Untrusted) as caught:
             await call(api)
     assert not caught.value.retryable
@@ -142,3 +154,38 @@ async def test_a_server_without_tls_where_some_was_expected_hears_no_key(call: C
             await call(api)
     assert not caught.value.sent
     assert all(b"Bearer" not in each for each in heard)
+
+
+@every_call
+async def test_a_handshake_that_never_ends_is_cut_and_sent_nothing(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chunkup.api._CONNECT", 0.3)
+
+    async def serve(caller: Caller) -> None:
+        await caller.reader.read(1 << 16)
+        await caller.for_ever()
+
+    async with listening(serve) as wire, opened(wire.url.replace("http:", "https:")) as api:
+        with pytest.raises(Unreachable, match="no connection") as caught:
+            await call(api)
+    assert not caught.value.sent
+    assert caught.value.offline
+
+
+async def test_a_part_that_waits_for_its_connection_was_surely_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever holds a connection up, a name service for one: it need not end by itself."""
+    monkeypatch.setattr("chunkup.watching._TICK", 0.05)
+
+    async def serve(caller: Caller) -> None:
+        await caller.for_ever()
+
+    async with (
+        listening(serve) as wire,
+        opened(wire.url.replace("http:", "https:"), stall=0.3) as api,
+    ):
+        with pytest.raises(Unreachable, match="no connection") as caught:
+            await api.add_part("upload_1", body_of(b"abc"), silent)
+    assert not caught.value.sent
