@@ -12,9 +12,10 @@ from stage import Turn, refusing
 from wire import body_of, silent
 
 from chunkup import events
-from chunkup.errors import ServerTrouble
+from chunkup.errors import ServerTrouble, Unreachable
 from chunkup.machine import Accepted, AnswerLost, Phase
-from chunkup.models import Receipt, Span
+from chunkup.models import Part, Receipt, Span
+from chunkup.retry import Retry
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +116,21 @@ async def test_a_hopeless_part_may_have_been_stored_and_that_is_recorded_too(lin
 
 
 # --- what is told ---------------------------------------------------------------------------
+
+
+async def test_what_a_failed_attempt_had_sent_counts_no_more(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chunkup.gauge._TICK", 0.0)
+    link, part = line.link, Part(0, PART)
+    link._gauge.launch(part)
+    link._gauge.moved(part, 400)
+    link._part_repeated(part, Retry(1, 5.0, Unreachable("it broke")))
+    link._gauge.look()
+    told = line.emitted[-1]
+    assert isinstance(told, events.Progress)
+    assert (told.sent, told.in_flight, told.retries) == (0, 0, 1)
+    link._gauge.clear()
 
 
 @pytest.mark.parametrize("faulty", [False, True])

@@ -96,14 +96,14 @@ SCENARIOS = (
                 module="link.py",
                 was="        self._gauge.moved(part, None)  # what",
                 becomes="        # what",
-                test=COUNTERS + "test_what_is_counted_adds_up_in_any_weather[2]",
+                test="test_link.py::test_what_a_failed_attempt_had_sent_counts_no_more",
             ),
             Mutation(
                 takes_out="bytes of a part that was accepted are not counted as sent as well",
                 module="link.py",
                 was="                self._gauge.land(part)\n",
                 becomes="                pass\n",
-                test=COUNTERS + "test_what_is_counted_adds_up_in_any_weather[1]",
+                test="test_link.py::test_progress_is_never_above_the_size[False]",
             ),
             Mutation(
                 takes_out="a picture never holds more than there is",
