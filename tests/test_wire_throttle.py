@@ -75,8 +75,8 @@ async def test_a_storm_ends_in_the_rate_that_the_server_takes(
     # Whoever came too often and was told so comes less often: of what the storm refused at its
     # height, the second half of the file hears little.
     middle = bucket.taken[30]
-    assert sum(at > middle for at in bucket.refused) <= 30
-    assert len(bucket.refused) <= 80
+    assert sum(at > middle for at in bucket.refused) <= 60
+    assert len(bucket.refused) <= 150
 
 
 @pytest.mark.parametrize(
