@@ -28,6 +28,7 @@ fit is :mod:`chunkup.search`'s to say.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from chunkup.errors import (
     ChunkupError,
@@ -42,6 +43,9 @@ from chunkup.machine import CompleteAsked
 from chunkup.models import RemoteFile, Upload
 from chunkup.provider import FINAL, Complaint, complaint
 from chunkup.search import SLACK, Search, minutes
+
+# Complaints about an Upload that is over without a File.
+_OVER: Final = frozenset({Complaint.EXPIRED, Complaint.ABSENT, Complaint.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +157,10 @@ class Finalizer:
             about = _about(error)
             if about is Complaint.ENDED:
                 return False
-            over = about in {Complaint.EXPIRED, Complaint.ABSENT, Complaint.CANCELLED}
             # A server that cannot cancel lets every Upload die by itself.
-            if not over and (error.answer is None or error.answer.status not in {405, 501}):
+            if about not in _OVER and (
+                error.answer is None or error.answer.status not in {405, 501}
+            ):
                 raise
         return True
 
@@ -233,7 +238,7 @@ class Finalizer:
 
     def _over(self, about: Complaint) -> Over | None:
         """The end of the Upload, if that is what a refusal is about and no File was seen."""
-        if about in {Complaint.EXPIRED, Complaint.ABSENT, Complaint.CANCELLED}:
+        if about in _OVER:
             return Over(about.value)
         if about is Complaint.SIZE and self.answer_lost:
             return Over("miscounted")

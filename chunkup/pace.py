@@ -20,7 +20,7 @@ _LESS: Final = 0.7
 _SLOWEST: Final = 2.0
 _FORGIVEN: Final = 60.0
 # Seconds: looks that lie further apart were made by a process that stood still meanwhile.
-_STILL: Final = 5.0
+STILL: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -168,7 +168,7 @@ class Watch:
         Asked about once a second. ``slept`` if the machine was asleep since the last time.
         """
         still, self._looked = now - self._looked, now
-        if still > _STILL:
+        if still > STILL:
             self.started += still
             self._moved += still
             self._sent_at = self._sent_at + still if self._sent_at is not None else None

@@ -7,13 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from chunkup.errors import ChunkupError, Unreachable
-from chunkup.pace import Floor
+from chunkup.pace import STILL, Floor
 from chunkup.slots import Flight, Slots
 from chunkup.text import duration_text
 
 _TICK: Final = 1.0
-# A tick that comes later than this was held up by a machine or a process that stood still.
-_LATE: Final = 5.0
 
 
 class GivenBack(Exception):
@@ -65,7 +63,6 @@ class SlotPool:
         self.total = 0
         self._floor = Floor(patience)
         self._taken: list[Slot] = []
-        self._busy = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._peak = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -79,24 +76,26 @@ class SlotPool:
             GivenBack: The attempt was cut for the sake of the others.
             Unreachable: It was cut because it got nowhere.
         """
-        await self._enter()
-        slot: Slot | None = None
+        await self._free()
+        scope = asyncio.timeout(None)
+        slot = Slot(self, size, scope)
+        self._taken.append(slot)
         try:
-            async with asyncio.timeout(None) as scope:
-                slot = Slot(self, size, scope)
-                self._taken.append(slot)
+            async with scope:
                 yield slot
         except TimeoutError as error:
-            if slot is None or slot.cut_for is None:
+            if slot.cut_for is None:
                 raise
             raise slot.cut_for from error
         finally:
-            if slot is not None:
-                self._taken.remove(slot)
-            self._busy -= 1
+            self._taken.remove(slot)
             self._wake()
 
-    async def _enter(self) -> None:
+    @property
+    def _busy(self) -> int:
+        return len(self._taken)
+
+    async def _free(self) -> None:
         while self._busy >= self.slots.count:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -106,7 +105,6 @@ class SlotPool:
                 if turn.done() and not turn.cancelled():
                     self._wake()  # the turn was given to us and must not be lost
                 raise
-        self._busy += 1
 
     def _wake(self) -> None:
         free = self.slots.count - self._busy
@@ -133,7 +131,7 @@ class SlotPool:
         loop = asyncio.get_running_loop()
         now, begun = loop.time(), self._begun()
         flights = [Flight(slot, slot.size, slot.sent, since) for slot, since in begun]
-        late, self._looked = now - self._looked > _LATE, now
+        late, self._looked = now - self._looked > STILL, now
         if late:
             # What stood still was this process, and not the link: measure anew.
             self.slots.look(now, self.total, 0, ())

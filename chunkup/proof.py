@@ -18,7 +18,7 @@ from chunkup.machine import State
 from chunkup.models import Fingerprint, Job, Receipt, Source, Span
 from chunkup.planner import cut
 from chunkup.pool import SlotPool
-from chunkup.source import Pass, look_again
+from chunkup.source import Pass, changed, look_again
 
 # Seconds of reading whose speed tells something about the rest.
 _ENOUGH: Final = 1.0
@@ -126,10 +126,7 @@ class Proof:
             await self._pass.reach(self._job.span.stop)
             self._compare(state.receipts)
         if look_again(self._job.path) != self.source.fingerprint:
-            raise SourceChanged(
-                f"{self._job.path} changed while it was being uploaded; nothing was completed",
-                hint="upload it again when nobody writes to it",
-            )
+            raise changed(self._job.path)
         return self._pass.md5() if self._pass is not None and self._job.md5 else None
 
     async def close(self) -> None:
@@ -149,10 +146,7 @@ class Proof:
                 continue
             if receipt in self._old:
                 raise _changed(self._job, None)
-            raise SourceChanged(
-                f"{self._job.path} changed while it was being uploaded; nothing was completed",
-                hint="upload it again when nobody writes to it",
-            )
+            raise changed(self._job.path)
 
 
 def _changed(job: Job, found: Fingerprint | None) -> SourceChanged:

@@ -84,7 +84,8 @@ def _gone(path: str, error: OSError) -> SourceGone:
     )
 
 
-def _changed(path: str) -> SourceChanged:
+def changed(path: str) -> SourceChanged:
+    """A file that moved under this run; nothing of it is completed."""
     return SourceChanged(
         f"{path} changed while it was being uploaded; nothing was completed",
         hint="upload it again when nobody writes to it",
@@ -98,7 +99,7 @@ def _open_now(path: str, flags: int) -> int:
 
 def _check(source: Source, descriptor: int) -> None:
     if _fingerprint(os.fstat(descriptor)) != source.fingerprint:
-        raise _changed(source.path)
+        raise changed(source.path)
 
 
 def mime_type_of(filename: str) -> str:
@@ -151,7 +152,7 @@ class Readers:
             while left:
                 chunk = await outlast(handle.read(min(read_size, left)))
                 if not chunk:
-                    raise _changed(source.path)
+                    raise changed(source.path)
                 left -= len(chunk)
                 yield chunk
             _check(source, handle.fileno())
@@ -266,7 +267,7 @@ class Pass:
                         return
                     count = handle.readinto(block[: min(left, _PASS_READ)])
                     if not count:
-                        raise _changed(self._source.path)
+                        raise changed(self._source.path)
                     left -= count
                     self.reached += count
                     digest.update(block[:count])

@@ -276,7 +276,7 @@ async def test_a_body_that_is_through_is_not_called_a_trickle(hasty: None) -> No
 async def test_time_in_which_the_process_stood_still_is_not_the_links(
     hasty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chunkup.pool._LATE", 0.05)
+    monkeypatch.setattr("chunkup.pool.STILL", 0.05)
     judge = Judge()
     pool = SlotPool(judge, patience=0.2)
     async with pool.slot(1000) as slot:

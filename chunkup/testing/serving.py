@@ -73,7 +73,6 @@ class Server:
         self._lock = threading.RLock()
         self._store: Store | None = None
         self._runner: web.AppRunner | None = None
-        self._listener: socket.socket | None = None
 
     def __repr__(self) -> str:
         return f"<chunkup.testing.Server {self.base_url}>"
@@ -194,20 +193,14 @@ class Server:
             )
             app.on_response_prepare.append(self._recorder.note_status)
             self._runner, self.base_url = await start(app, listener=listener)
-            self._store, self._listener = store, listener
+            self._store = store
             undo.pop_all()
 
     async def _die(self) -> None:
         runner, self._runner = self._runner, None
-        listener, self._listener = self._listener, None
         store, self._store = self._store, None
-        if runner is None or runner.server is None or listener is None or store is None:
+        if runner is None or runner.server is None or store is None:
             return
-        # asyncio loses a connection that it has accepted but not yet handed on when the listener
-        # closes. So first it accepts no more, and hands on what it has, which takes three turns.
-        self._loop.remove_reader(listener)
-        for _ in range(3):
-            await asyncio.sleep(0)
         for site in runner.sites:
             await site.stop()
         for connection in runner.server.connections:

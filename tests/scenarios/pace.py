@@ -146,7 +146,7 @@ SCENARIOS = (
             Mutation(
                 takes_out="time in which the process stood still does not count",
                 module="pace.py",
-                was="        if still > _STILL:\n",
+                was="        if still > STILL:\n",
                 becomes="        if still > 1e9:\n",
                 test="test_pace.py::test_time_in_which_the_process_stood_still_counts_for_neither_"
                 "clock",
