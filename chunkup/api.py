@@ -21,8 +21,9 @@ from chunkup.endpoint import Endpoint
 from chunkup.errors import ChunkupError, ServerTrouble, Unauthorized, Unreachable
 from chunkup.foreign import mapped, read
 from chunkup.models import Job, RemoteFile, Upload
-from chunkup.provider import Provider, http_date, interpret
+from chunkup.provider import Provider
 from chunkup.text import printable
+from chunkup.verdicts import http_date, interpret
 from chunkup.watching import watched
 
 _log = logging.getLogger("chunkup")

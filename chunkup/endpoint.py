@@ -18,7 +18,7 @@ from chunkup.errors import BadOption, NoKey, PlainHttp
 from chunkup.key import Key, KeySource, key_of, sendable
 from chunkup.models import Account, Limits
 from chunkup.profile import HEADER_NAME
-from chunkup.provider import OPENAI, Provider, provider_at
+from chunkup.provider import OFFICIAL, Provider, provider_at
 
 # What the client itself says of a request; a second opinion would break it.
 _FORBIDDEN: Final = frozenset(
@@ -114,7 +114,7 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
     """
     if environ is None:
         environ = os.environ
-    url = _clean_url(base_url or environ.get("OPENAI_BASE_URL") or OPENAI.base_url)
+    url = _clean_url(base_url or environ.get("OPENAI_BASE_URL") or OFFICIAL)
     extra = merged(_custom_headers(environ.get("OPENAI_CUSTOM_HEADERS", "")), headers or {})
     for name, value in extra.items():
         if name.lower() == "authorization":
@@ -185,7 +185,7 @@ def surroundings(base_url: str, environ: Mapping[str, str]) -> Mapping[str, str]
     """
     origin = _origin(_clean_url(base_url))
     try:
-        theirs = _origin(_clean_url(environ.get("OPENAI_BASE_URL") or OPENAI.base_url))
+        theirs = _origin(_clean_url(environ.get("OPENAI_BASE_URL") or OFFICIAL))
     except BadOption:
         return {}
     return environ if origin == theirs else {}

@@ -41,8 +41,8 @@ from chunkup.errors import (
 )
 from chunkup.machine import CompleteAsked
 from chunkup.models import RemoteFile, Upload
-from chunkup.provider import FINAL, Complaint, complaint
 from chunkup.search import SLACK, Search, minutes
+from chunkup.verdicts import FINAL, Complaint, complaint
 
 # Complaints about an Upload that is over without a File.
 _OVER: Final = frozenset({Complaint.EXPIRED, Complaint.ABSENT, Complaint.CANCELLED})

@@ -29,10 +29,10 @@ from chunkup.pace import Clocks
 from chunkup.planner import cut
 from chunkup.pool import SlotPool
 from chunkup.proof import Proof
-from chunkup.provider import Complaint, complaint
 from chunkup.retry import Policy, Retry
 from chunkup.search import Search
 from chunkup.source import Readers
+from chunkup.verdicts import Complaint, complaint
 from chunkup.worker import Hands, PartRequest, Refusal, Sent, may_have_happened, send_part
 
 _Result = TypeVar("_Result")

@@ -227,16 +227,19 @@ class JobInfo:
 class Limits:
     """What a provider takes, in bytes; None where it says nothing.
 
-    ``by_purpose`` lowers ``upload`` for single purposes.
+    ``upload`` is for a file that is sent in parts, ``file`` for one that is sent in a single
+    request. ``by_purpose`` lowers both for single purposes.
     """
 
     part: int = PART_SIZE
     upload: int | None = None
     by_purpose: tuple[tuple[str, int], ...] = ()
+    file: int | None = None
 
-    def largest(self, purpose: str) -> int | None:
-        """The largest file that this provider takes for ``purpose``."""
-        return dict(self.by_purpose).get(purpose, self.upload)
+    def largest(self, purpose: str, *, single: bool = False) -> int | None:
+        """The largest file that this provider takes for ``purpose``, in parts or in one request."""
+        known = (self.file if single else self.upload, dict(self.by_purpose).get(purpose))
+        return min((size for size in known if size is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,66 +1,105 @@
-"""What differs between providers, as data, and what their answers mean.
+"""What differs between providers, as data.
 
-The only file that knows a provider by name. An official specification of the errors does not
-exist (the contract declares nothing but 200), so status decides first, and words in a message
-are only hints.
+The only file that knows a provider by name.
 """
 
-import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from html import unescape
 from typing import Final
 
-from chunkup.errors import (
-    ChunkupError,
-    Forbidden,
-    NotFound,
-    OutOfQuota,
-    Rejected,
-    ServerTrouble,
-    Throttled,
-    Unauthorized,
-)
-from chunkup.models import GIB, PART_SIZE, Answer, Limits
-from chunkup.text import printable
+from chunkup.models import GIB, MIB, PART_SIZE, Limits
+
+
+class Auth(StrEnum):
+    """How a key is sent."""
+
+    BEARER = "bearer"
+    API_KEY = "api-key"
+
+
+class Paging(StrEnum):
+    """How a list of Files is asked for."""
+
+    CURSOR = "cursor"
+    PAGES = "pages"
+    WHOLE = "whole"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that a provider does, where that is written, and when it was read (ISO date).
+
+    ``about`` is the attribute of :class:`Provider` that follows from it, or ``quirk`` for what
+    the client does for everybody anyway.
+    """
+
+    about: str
+    says: str
+    source: str
+    read: str
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One provider's ways; ``base_url`` is where it is unless somebody says otherwise.
+    """One provider's ways; what it does not say is what OpenAI does.
 
-    ``stamps`` says that a File has the very moment of creation that its Upload has, as all public
-    recordings of the official API show. Other servers may, and may take the moment at which the
-    File is made.
+    Attributes:
+        name: What a profile's ``preset`` calls it.
+        base_url: Where it is unless somebody says otherwise; None where everybody has his own.
+        limits: What it takes.
+        hosts: Names of its hosts; one that begins with a dot stands for all that end so.
+        auth: How a key is sent.
+        query: Added to every request's URL.
+        uploads: Whether it has Uploads; None if it has to be asked.
+        purposes: The purposes that it names; empty where it takes any.
+        expires: Whether a File's expiry may be asked for.
+        paging: How its list of Files is asked for.
+        stamps: Whether a File has the very moment of creation that its Upload has, as all public
+            recordings of the official API show. Other servers may, and may take the moment at
+            which the File is made.
+        facts: Where all this is from.
     """
 
     name: str
-    base_url: str
+    base_url: str | None
     limits: Limits
+    hosts: tuple[str, ...] = ()
+    auth: Auth = Auth.BEARER
+    query: tuple[tuple[str, str], ...] = ()
+    uploads: bool | None = None
+    purposes: tuple[str, ...] = ()
+    expires: bool = True
+    paging: Paging = Paging.CURSOR
     stamps: bool = False
+    facts: tuple[Fact, ...] = ()
 
 
-# Limits: the API reference (8 GB an Upload, 64 MB a part, batch files of 200 MB), read
-# 2026-11-21. "8 GB" is nowhere defined; the larger reading is the one to refuse beyond.
+OFFICIAL: Final = "https://api.openai.com/v1"
+_READ: Final = "2026-11-21"
+
 OPENAI: Final = Provider(
     name="openai",
-    base_url="https://api.openai.com/v1",
-    limits=Limits(part=PART_SIZE, upload=8 * GIB, by_purpose=(("batch", 200 * 10**6),)),
+    base_url=OFFICIAL,
+    limits=Limits(
+        part=PART_SIZE, upload=8 * GIB, file=512 * MIB, by_purpose=(("batch", 200 * 10**6),)
+    ),
+    hosts=(".api.openai.com",),
+    uploads=True,
     stamps=True,
+    facts=(
+        # "8 GB" is nowhere defined; the larger reading is the one to refuse beyond.
+        Fact("limits", "8 GB an Upload, 64 MB a part", "API reference", _READ),
+        Fact("limits", "512 MB a File in one request", "API reference", _READ),
+        Fact("limits", "batch files of 200 MB", "API reference", _READ),
+        Fact("stamps", "a File has its Upload's created_at", "recordings of its .NET SDK", _READ),
+    ),
 )
-COMPATIBLE: Final = replace(OPENAI, name="compatible", stamps=False)
+COMPATIBLE: Final = replace(
+    OPENAI, name="compatible", base_url=None, hosts=(), uploads=None, stamps=False, facts=()
+)
 
-# Thirty years, in seconds: who asks for a longer wait asks for none that anybody could make.
-FOREVER: Final = 1e9
+PRESETS: Final = {provider.name: provider for provider in (OPENAI, COMPATIBLE)}
 
-_TITLE: Final = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
-_TAG: Final = re.compile(r"<[^<>]*>")
-# Not "could not be completed", which is said of requests.
-_ENDED: Final = re.compile(r"not pending|(?<!be )completed|already (?:complete|finali[sz]ed)")
 
 # text/jsonl: recorded from the real API. The others: its table for file search, 2026-11-21.
 MIME_TYPES: Final = {
@@ -90,200 +129,9 @@ MIME_TYPES: Final = {
 
 
 def provider_at(host: str) -> Provider:
-    """Who answers at a host; the official API has regional ones."""
-    return OPENAI if f".{host.lower()}".endswith(".api.openai.com") else COMPATIBLE
-
-
-class Call(StrEnum):
-    """What is asked of a server, as sentences about its refusals say it."""
-
-    CREATE = "create the Upload"
-    PART = "take a part"
-    COMPLETE = "complete the Upload"
-    CANCEL = "cancel the Upload"
-    LIST = "list Files"
-    RETRIEVE = "show the File"
-
-
-# The verdicts: the error that a status is, and whether the same request may be sent again. All
-# other 5xx are trouble that may pass, all else is refused. 409 is what the official SDKs retry as
-# a lost lock, 425 asks for a replay; 501 and 505 say that no repetition will ever help.
-_VERDICTS: Final[dict[int, tuple[type[ChunkupError], bool]]] = {
-    401: (Unauthorized, False),
-    403: (Forbidden, False),
-    404: (NotFound, False),
-    408: (ServerTrouble, True),
-    409: (ServerTrouble, True),
-    425: (ServerTrouble, True),
-    429: (Throttled, True),
-    501: (Rejected, False),
-    505: (Rejected, False),
-}
-
-# Statuses of a refusal that judges what was sent, and not the way it came or who sent it: the same
-# content will always be refused.
-FINAL: Final = frozenset({400, 413, 415, 422})
-
-_NO_UPLOADS = "this server seems to have no Uploads; check the base URL, which mostly ends in /v1"
-_ELSEWHERE = "it points elsewhere, and no redirect is followed; check the base URL"
-
-# What a person can do about a refusal, where that is known.
-_REPAIRS: Final = {
-    401: "check the key that is set; what was accepted is kept",
-    403: "check what the key may do in this project; what was accepted is kept",
-    407: "a proxy on the way wants a password",
-}
-_REPAIRS_OF: Final[dict[tuple[str, int], str]] = {
-    (Call.CREATE, 404): _NO_UPLOADS,
-    (Call.CREATE, 405): _NO_UPLOADS,
-    (Call.CREATE, 501): _NO_UPLOADS,
-    (Call.PART, 413): "smaller parts may be taken, see --part-size; what was accepted is kept",
-}
-
-
-def interpret(
-    status: int, headers: Mapping[str, str], body: str, *, what: str, now: float | None = None
-) -> ChunkupError:
-    """The error that an unsuccessful answer is.
-
-    Args:
-        status: The HTTP status, not 2xx.
-        headers: The answer's headers, looked up in lower case and as written.
-        body: As much of the body as was read, whatever it is.
-        what: The request, one of :class:`Call` or in other words.
-        now: Unix seconds of the server's clock, for answers that do not tell it.
-    """
-    lower = {name.lower(): value for name, value in headers.items()}
-    answer = read_answer(status, lower, body, now=now)
-    text = f"the server would not {what}: {status}"
-    if answer.message:
-        text += f" {answer.message}"
-    if status == 429 and answer.code == "insufficient_quota":
-        text += " (raise the account's limit; what was accepted is kept)"
-        return OutOfQuota(text, answer=answer)
-    repair = _REPAIRS_OF.get((what, status)) or _REPAIRS.get(status)
-    if repair is None and 300 <= status < 400:
-        repair = _ELSEWHERE
-    if repair is not None:
-        text += f" ({repair})"
-    usual = (ServerTrouble, True) if status >= 500 else (Rejected, False)
-    kind, retryable = _VERDICTS.get(status, usual)
-    # The server's own word overrules the table.
-    wish = {"true": True, "false": False}.get(lower.get("x-should-retry", "").strip().lower())
-    return kind(text, answer=answer, retryable=retryable if wish is None else wish)
-
-
-def read_answer(
-    status: int, headers: Mapping[str, str], body: str, *, now: float | None = None
-) -> Answer:
-    """What an unsuccessful answer says, whatever shape it has. ``headers`` in lower case."""
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        parsed = None
-    # The official shape nests under "error"; gateways use "message" or "detail" at the top.
-    found = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
-    fields = found if isinstance(found, dict) else {}
-    message = fields.get("message") or fields.get("detail") or found or _words(body)
-    code = fields.get("code")
-    if isinstance(code, int) or (isinstance(code, str) and code.isdigit()):
-        # Some gateways repeat the status there, and leave the word in the type.
-        code = fields.get("type")
-    return Answer(
-        status=status,
-        message=printable(" ".join(_text(message).split())),
-        code=_short(code),
-        param=_short(fields.get("param")),
-        request_id=_short(headers.get("x-request-id") or headers.get("apim-request-id")),
-        retry_after=retry_after(headers, now=now),
-    )
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value)
-    except RecursionError:
-        return ""
-
-
-def _words(body: str) -> str:
-    """What a person reads of a body: of a page its title, or else its words without its tags.
-
-    The words are hints about the reason as well, and a style sheet speaks of sizes.
-    """
-    if not body.lstrip().startswith("<"):
-        return body
-    title = _TITLE.search(body)
-    return unescape(title[1] if title and title[1].strip() else _TAG.sub(" ", body))
-
-
-def _short(value: object) -> str | None:
-    return printable(value, 200) if isinstance(value, str) and value else None
-
-
-def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
-    """Seconds that the server asks to wait, or None. ``headers`` in lower case.
-
-    In the order of the official SDKs: ``retry-after-ms``, then ``retry-after`` in seconds,
-    then as a date, which is read against the same answer's own ``Date``, or against ``now`` if it
-    has none. 0.0 for a moment that is over. Never more than :data:`FOREVER`.
-    """
-    if (ms := _number(headers.get("retry-after-ms"))) is not None:
-        return min(ms / 1000, FOREVER)
-    wish = headers.get("retry-after")
-    if (seconds := _number(wish)) is not None:
-        return min(seconds, FOREVER)
-    then, told = http_date(wish), http_date(headers.get("date"))
-    since = now if told is None else told
-    if then is None or since is None:
-        return None
-    return min(max(0.0, then - since), FOREVER)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if 0 <= value < float("inf") else None
-
-
-def http_date(text: str | None) -> float | None:
-    """Unix seconds of an HTTP date, or None."""
-    if not text:
-        return None
-    try:
-        moment = parsedate_to_datetime(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-
-
-class Complaint(StrEnum):
-    """What a refused ``complete`` or part seems to be about."""
-
-    EXPIRED = "expired"
-    ABSENT = "gone"
-    SIZE = "size"
-    CHECKSUM = "checksum"
-    CANCELLED = "cancelled"
-    ENDED = "ended"
-    OTHER = "other"
-
-
-def complaint(answer: Answer) -> Complaint:
-    """Guess the reason of a 4xx: by status where that says it, else by its words."""
-    words = " ".join(filter(None, (answer.message, answer.code, answer.param))).lower()
-    if "expired" in words:
-        return Complaint.EXPIRED
-    if "cancelled" in words or "canceled" in words:
-        return Complaint.CANCELLED
-    if _ENDED.search(words):
-        return Complaint.ENDED
-    if "md5" in words or "checksum" in words:
-        return Complaint.CHECKSUM
-    if answer.status in {404, 410} or "no such" in words or "not found" in words:
-        return Complaint.ABSENT
-    if answer.status == 413 or any(word in words for word in ("bytes", "size", "exceed")):
-        return Complaint.SIZE
-    return Complaint.OTHER
+    """Who answers at a host; somebody compatible if nobody is known to."""
+    name = f".{host.lower()}"
+    for provider in PRESETS.values():
+        if any(name.endswith(f".{known.removeprefix('.')}") for known in provider.hosts):
+            return provider
+    return COMPATIBLE

@@ -40,8 +40,8 @@ from chunkup.machine import (
 from chunkup.models import Job, RemoteFile, Upload
 from chunkup.planner import cut, in_time
 from chunkup.proof import Proof
-from chunkup.provider import FINAL, Complaint, complaint
 from chunkup.text import size_text
+from chunkup.verdicts import FINAL, Complaint, complaint
 
 # Goodput over fewer seconds, or over less than half of a life that is short, says nothing yet.
 _MEASURED: Final = 20.0

@@ -18,7 +18,20 @@ import chunkup
 
 ROWS: list[tuple[int, set[str]]] = [
     (0, {"errors", "models", "events", "text"}),
-    (1, {"planner", "machine", "pace", "slots", "clock", "provider", "profile", "records"}),
+    (
+        1,
+        {
+            "planner",
+            "machine",
+            "pace",
+            "slots",
+            "clock",
+            "provider",
+            "verdicts",
+            "profile",
+            "records",
+        },
+    ),
     (2, {"outlast", "key", "names"}),
     (2, {"source", "journal", "endpoint", "config", "answers", "body", "retry", "server"}),
     (2, {"foreign", "watching"}),

@@ -18,8 +18,8 @@ from chunkup.errors import (
 )
 from chunkup.models import Answer
 from chunkup.pace import Budget
-from chunkup.provider import interpret
 from chunkup.retry import Gate, Policy, Retry
+from chunkup.verdicts import interpret
 
 Attempt = Callable[[], Awaitable[str]]
 

@@ -39,7 +39,7 @@ from chunkup.errors import (
     Untrusted,
 )
 from chunkup.models import PART_SIZE, Job, Span
-from chunkup.provider import Complaint, complaint
+from chunkup.verdicts import Complaint, complaint
 
 
 @dataclass(frozen=True, slots=True)

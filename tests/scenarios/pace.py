@@ -41,7 +41,7 @@ SCENARIOS = (
             ),
             Mutation(
                 takes_out="a used-up account is not waited for",
-                module="provider.py",
+                module="verdicts.py",
                 was='answer.code == "insufficient_quota"',
                 becomes='answer.code == "never"',
                 test="test_wire_throttle.py::test_a_used_up_account_is_no_throttle[create]",

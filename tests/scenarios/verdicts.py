@@ -8,32 +8,32 @@ SCENARIOS = (
     Scenario(
         what="any status from 300 to 599, on any call, for ever",
         holds="asked again where that can help, and only then; a handful of times, then a sentence",
-        tests=("test_wire_verdicts.py", "test_provider.py"),
+        tests=("test_wire_verdicts.py", "test_verdicts.py"),
         mutations=(
             Mutation(
                 takes_out="what a server does not have is not asked for again",
-                module="provider.py",
+                module="verdicts.py",
                 was="    501: (Rejected, False),\n",
                 becomes="",
                 test=_CELL + "[create-501]",
             ),
             Mutation(
                 takes_out="what is too early is asked for again",
-                module="provider.py",
+                module="verdicts.py",
                 was="    425: (ServerTrouble, True),\n",
                 becomes="",
                 test=_CELL + "[part-425]",
             ),
             Mutation(
                 takes_out="the server's own word about repeating overrules the table",
-                module="provider.py",
+                module="verdicts.py",
                 was="retryable=retryable if wish is None else wish",
                 becomes="retryable=retryable",
                 test=_CELL + "[part-trouble, not again]",
             ),
             Mutation(
                 takes_out="a used up quota is no rate to be waited for",
-                module="provider.py",
+                module="verdicts.py",
                 was='if status == 429 and answer.code == "insufficient_quota":',
                 becomes="if False:",
                 test=_CELL + "[create-no quota]",
@@ -79,14 +79,14 @@ SCENARIOS = (
     Scenario(
         what="a page for JSON, an empty 200, an error in a 200; errors in every shape",
         holds="no success; the words a person can read are said, and decide nothing by their style",
-        tests=("test_wire_verdicts.py", "test_provider.py", "test_answers.py"),
+        tests=("test_wire_verdicts.py", "test_verdicts.py", "test_answers.py"),
         mutations=(
             Mutation(
                 takes_out="of a page only its title is read",
-                module="provider.py",
+                module="verdicts.py",
                 was=" or _words(body)",
                 becomes=" or body",
-                test="test_provider.py::test_the_message_is_found_in_every_shape_of_body",
+                test="test_verdicts.py::test_the_message_is_found_in_every_shape_of_body",
             ),
         ),
     ),
@@ -97,7 +97,7 @@ SCENARIOS = (
         mutations=(
             Mutation(
                 takes_out="a server without Uploads is said to be one",
-                module="provider.py",
+                module="verdicts.py",
                 was="    (Call.CREATE, 405): _NO_UPLOADS,\n",
                 becomes="",
                 test="test_wire_verdicts.py::test_a_server_without_uploads_is_said_to_be_one[405]",
@@ -115,22 +115,22 @@ SCENARIOS = (
     Scenario(
         what="a Retry-After in the past, by another clock, or of ten thousand years",
         holds="the usual wait, the server's own time, or an end at once",
-        tests=("test_provider_waits.py",),
+        tests=("test_verdicts_waits.py",),
         mutations=(
             Mutation(
                 takes_out="a date is read against the clock that it was written by",
-                module="provider.py",
+                module="verdicts.py",
                 was="since = now if told is None else told",
                 becomes="since = now",
-                test="test_provider_waits.py::test_a_date_without_the_answers_own_is_read_against_"
+                test="test_verdicts_waits.py::test_a_date_without_the_answers_own_is_read_against_"
                 "the_clock_that_is_believed",
             ),
             Mutation(
                 takes_out="an absurd wait is one that a sentence can hold",
-                module="provider.py",
+                module="verdicts.py",
                 was="return min(seconds, FOREVER)",
                 becomes="return seconds",
-                test="test_provider_waits.py::test_a_wait_that_nobody_could_make_ends_at_once_and_"
+                test="test_verdicts_waits.py::test_a_wait_that_nobody_could_make_ends_at_once_and_"
                 "is_said_in_a_sentence[absurd-create]",
             ),
         ),

@@ -14,7 +14,7 @@ from wire import answering, listening, opened, reply
 from chunkup import events
 from chunkup.errors import Stopped, Throttled
 from chunkup.machine import Phase
-from chunkup.provider import FOREVER, http_date, interpret, retry_after
+from chunkup.verdicts import FOREVER, http_date, interpret, retry_after
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -20,16 +20,8 @@ from chunkup.errors import (
     Unauthorized,
 )
 from chunkup.models import GIB, Answer
-from chunkup.provider import (
-    OPENAI,
-    Call,
-    Complaint,
-    complaint,
-    http_date,
-    interpret,
-    provider_at,
-    read_answer,
-)
+from chunkup.provider import OPENAI, provider_at
+from chunkup.verdicts import Call, Complaint, complaint, http_date, interpret, read_answer
 
 PASSING = [408, 409, 425, 500, 502, 503, 504, 507, 511, *range(520, 530), 599]
 FINAL = [300, 301, 302, 307, 400, 402, 405, 407, 410, 413, 415, 422, 431, 451, 499, 501, 505]
