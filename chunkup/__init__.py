@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Stopped,
     )
     from chunkup.handles import AsyncRun
-    from chunkup.models import JobInfo, Limits, Options, RemoteFile
+    from chunkup.models import JobInfo, Limits, Options, RemoteFile, Upload
     from chunkup.uploader import AsyncUploader
 
 __version__ = "0.1.0"
@@ -47,6 +47,7 @@ _HOMES = {
     "Run": "chunkup.blocking",
     "SourceChanged": "chunkup.errors",
     "Stopped": "chunkup.errors",
+    "Upload": "chunkup.models",
     "Uploader": "chunkup.blocking",
     "resume": "chunkup.blocking",
     "upload": "chunkup.blocking",
@@ -69,6 +70,7 @@ __all__ = [
     "Run",
     "SourceChanged",
     "Stopped",
+    "Upload",
     "Uploader",
     "resume",
     "upload",

@@ -5,6 +5,7 @@ it makes sense, and otherwise not known.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -74,14 +75,35 @@ def read_upload(found: Mapping[str, Any]) -> Upload:
     )
 
 
+def unwrapped(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an answer is about: SiliconFlow puts it into ``data``, beside a code and a message."""
+    inner = found.get("data")
+    return inner if isinstance(inner, Mapping) and "id" not in found else found
+
+
+def _when(found: Mapping[str, Any]) -> int:
+    """When a File was made; 0 where the server does not say. OpenRouter says it in words."""
+    said = found.get("created_at", found.get("createdAt"))
+    if isinstance(said, str) and len(said) <= 40:
+        try:
+            moment = datetime.fromisoformat(said)
+            return max(
+                0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+            )
+        except (ValueError, OverflowError):
+            return 0
+    return _moment({"at": said}, "at") or 0
+
+
 def read_file(found: Mapping[str, Any]) -> RemoteFile:
     """A File of an answer; what compatible servers leave out is None or empty."""
     if not isinstance(found, Mapping):
         raise nonsense("a File")
+    found = unwrapped(found)
     return RemoteFile(
         id=text_of(found, "id"),
-        bytes=_moment(found, "bytes"),
-        created_at=_moment(found, "created_at") or 0,
+        bytes=_moment(found, "bytes" if "bytes" in found else "size_bytes"),
+        created_at=_when(found),
         filename=_optional(found, "filename") or "",
         purpose=_optional(found, "purpose") or "",
         status=_optional(found, "status"),

@@ -1,42 +1,61 @@
-"""The calls, over aiohttp: sized bodies, bounded answers, errors in our own words.
+"""The calls of the Uploads and Files APIs."""
 
-Redirects are never followed (a key would follow them), cookies and ``.netrc`` never read.
-"""
-
-import json
-import logging
-import ssl
-import time
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import aiohttp
-import truststore
 
-from chunkup import names
-from chunkup.answers import nonsense, read_file, read_upload, segment, text_of
-from chunkup.body import PartBody
-from chunkup.clock import ServerClock
+from chunkup.answers import nonsense, read_file, read_upload, segment, text_of, unwrapped
+from chunkup.body import FormBody
 from chunkup.endpoint import Endpoint
-from chunkup.errors import ChunkupError, ServerTrouble, Unauthorized, Unreachable
-from chunkup.foreign import mapped, read
+from chunkup.errors import ChunkupError, ServerTrouble, Unreachable
+from chunkup.foreign import mapped
 from chunkup.models import Job, RemoteFile, Upload
-from chunkup.provider import Provider
-from chunkup.text import printable
-from chunkup.verdicts import http_date, interpret
+from chunkup.providers import Paging, Provider
+from chunkup.transport import CONNECT, Transport
+from chunkup.verdicts import Call
 from chunkup.watching import watched
 
-_log = logging.getLogger("chunkup")
-
-_SMALL: Final = 1 << 20
 _LISTING: Final = 16 << 20
-_CONNECT: Final = 30.0
-_CALL: Final = 120.0
-_AGENT: Final = "chunkup/0.1.0"
+# More digits are no length, and Python would not even read them all.
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A File's content on its way here.
+
+    Attributes:
+        start: Where it begins; 0 also if the server does not know ranges.
+        total: Bytes of the whole File, or None if the server does not say.
+        etag: What changes with the content, if the server says any such thing.
+    """
+
+    start: int
+    total: int | None
+    etag: str | None
+    response: aiohttp.ClientResponse
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """The content from ``start`` on, in pieces of any size.
+
+        Raises:
+            Unreachable: It broke off.
+        """
+        pieces = self.response.content.iter_chunked(1 << 16)
+        while True:
+            async with mapped(Call.CONTENT):
+                block = await anext(pieces, b"")
+            if not block:
+                return
+            yield block
 
 
 class Api:
-    """The Uploads and Files calls at one endpoint. Open it inside a running loop."""
+    """The calls at one endpoint. Open it inside a running loop."""
 
     def __init__(
         self,
@@ -46,76 +65,26 @@ class Api:
         complete_timeout: float,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
     ) -> None:
-        self._endpoint = endpoint
+        self.transport = Transport(endpoint, trace_configs=trace_configs)
         self._stall = stall_timeout
         self._complete_timeout = complete_timeout
-        self._trace = list(trace_configs)
-        self._session: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
-        self._left: list[aiohttp.ClientSession] = []
-        self._trust: ssl.SSLContext | bool = True
-        self._clock = ServerClock()
 
     def open(self) -> None:
         """Make the sessions; no connection is opened yet."""
-        self._trust = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._session = self._make_session(self._keeping())
-        # An idle connection may be closed by the server in the very moment it is used again.
-        # A part is then sent anew; complete must not be put into that doubt.
-        self._fresh = self._make_session(
-            aiohttp.TCPConnector(
-                limit=0, ssl=self._trust, resolver=names.resolver(), force_close=True
-            )
-        )
-
-    def _keeping(self) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(
-            limit=0, ssl=self._trust, resolver=names.resolver(), keepalive_timeout=15
-        )
-
-    def _make_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": _AGENT, "Accept": "application/json"},
-            trust_env=False,
-            trace_configs=self._trace,
-        )
-        # aiohttp would repeat each GET whose connection broke, at once and unseen by our budget.
-        session._retry_connection = False  # noqa: SLF001  (its own tests set it; there is no option)
-        return session
-
-    def forget_connections(self) -> None:
-        """Use no idle connection again; what is under way goes on.
-
-        After a sleep of the machine the idle ones are dead, and nobody tells.
-        """
-        if self._session is not None:
-            self._left.append(self._session)
-            self._session = self._make_session(self._keeping())
+        self.transport.open()
 
     async def close(self) -> None:
         """Close every connection."""
-        for session in (self._session, self._fresh, *self._left):
-            if session is not None:
-                await session.close()
-        self._session = self._fresh = None
+        await self.transport.close()
 
     @property
     def provider(self) -> Provider:
         """Whose API this is."""
-        return self._endpoint.provider
-
-    # --- time -------------------------------------------------------------------------------
-
-    @property
-    def knows_time(self) -> bool:
-        """Whether any answer has told the server's time yet."""
-        return self._clock.known
+        return self.transport.endpoint.provider
 
     def server_now(self) -> float:
         """Unix seconds by the server's clock; by ours until it has answered once."""
-        return self._clock.at(time.monotonic(), time.time())
+        return self.transport.server_now()
 
     # --- Uploads ----------------------------------------------------------------------------
 
@@ -129,10 +98,10 @@ class Api:
         }
         if job.expires_after is not None:
             body["expires_after"] = {"anchor": "created_at", "seconds": job.expires_after}
-        made = read_upload(await self._json("POST", "/uploads", "create the Upload", body))
-        return self._clock.born(time.monotonic(), time.time(), made)
+        made = read_upload(await self.transport.json("POST", "/uploads", Call.CREATE, body))
+        return self.transport.born(replace(made, owner=self.transport.owner))
 
-    async def add_part(self, upload_id: str, body: PartBody, moved: Callable[[int], None]) -> str:
+    async def add_part(self, upload_id: str, body: FormBody, moved: Callable[[int], None]) -> str:
         """POST /uploads/{id}/parts; the part's id.
 
         ``moved`` is told about once a second how many bytes of the part the peer has
@@ -143,14 +112,127 @@ class Api:
             ServerTrouble: Also for a success that came before the body was whole, which a
                 server may send to a body that was cut on the way.
         """
-        tracker = aiohttp.UploadTracker()
         path = f"/uploads/{segment(upload_id)}/parts"
-        limit = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
+        return text_of(await self._send(path, Call.PART, body, moved), "id")
+
+    async def complete(self, upload_id: str, part_ids: Sequence[str], md5: str | None) -> Upload:
+        """POST /uploads/{id}/complete, on a connection of its own."""
+        body: dict[str, Any] = {"part_ids": list(part_ids)}
+        if md5 is not None:
+            body["md5"] = md5
+        path = f"/uploads/{segment(upload_id)}/complete"
+        limit = aiohttp.ClientTimeout(total=self._complete_timeout, sock_connect=CONNECT)
+        return read_upload(
+            await self.transport.json("POST", path, Call.COMPLETE, body, fresh=True, timeout=limit)
+        )
+
+    async def cancel(self, upload_id: str) -> None:
+        """POST /uploads/{id}/cancel.
+
+        Without a body and without a content type: an empty body that is announced as JSON
+        makes gateways fail.
+        """
+        path = f"/uploads/{segment(upload_id)}/cancel"
+        await self.transport.json("POST", path, Call.CANCEL, fresh=True)
+
+    # --- Files ------------------------------------------------------------------------------
+
+    async def post_file(self, body: FormBody, moved: Callable[[int], None]) -> RemoteFile:
+        """POST /files, on a connection of its own, as :meth:`add_part`.
+
+        Raises:
+            ChunkupError: ``cut`` says whether the body broke off before its end, so that surely
+                nothing came of it.
+        """
+        try:
+            return read_file(await self._send("/files", Call.POST, body, moved, fresh=True))
+        except ChunkupError as error:
+            error.cut = not body.whole
+            raise
+
+    async def list_files(
+        self,
+        purpose: str | None,
+        after: str | None,
+        *,
+        limit: int = 100,
+        order: str = "desc",
+        page: int = 0,
+    ) -> tuple[list[RemoteFile], bool]:
+        """One page of GET /files, and whether the server says there is more.
+
+        Args:
+            purpose: Only Files of this one, where the server knows that filter.
+            after: The id of the last File of the page before; None for the first page.
+            limit: Files a page at most.
+            order: ``desc`` for the newest first, or ``asc``.
+            page: Number of the page from 0, for servers that count them.
+        """
+        query = {} if purpose is None else {"purpose": purpose}
+        paging = self.provider.paging
+        if paging is Paging.CURSOR:
+            query |= {"order": order, "limit": str(limit)}
+            if after is not None:
+                query["after"] = after
+        elif paging is Paging.PAGES:
+            query |= {"page": str(page), "page_size": str(limit)}
+        else:
+            query = {}
+        found = await self.transport.json("GET", "/files", Call.LIST, params=query, most=_LISTING)
+        data = unwrapped(found).get("data")
+        if not isinstance(data, list):
+            raise nonsense("a list of Files")
+        files = [read_file(item) for item in data]
+        more = found.get("has_more") is True
+        if paging is Paging.PAGES:
+            # Such servers tell how many there are in all, or nothing.
+            total = found.get("total")
+            seen = page * limit + len(files)
+            more = seen < total if isinstance(total, int) else len(files) >= limit
+        return files, more
+
+    async def retrieve(self, file_id: str) -> RemoteFile:
+        """GET /files/{id}."""
+        path = f"/files/{segment(file_id)}"
+        return read_file(await self.transport.json("GET", path, Call.RETRIEVE))
+
+    async def delete(self, file_id: str) -> bool:
+        """DELETE /files/{id}; whether the server says that it is deleted."""
+        path = f"/files/{segment(file_id)}"
+        found = await self.transport.json("DELETE", path, Call.DELETE)
+        return found.get("deleted") is not False
+
+    @asynccontextmanager
+    async def content(self, file_id: str, start: int = 0) -> AsyncIterator[Content]:
+        """GET /files/{id}/content, from byte ``start`` on where the server knows ranges."""
+        headers = {"Accept": "application/octet-stream, */*", "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=self._stall)
+        path = f"/files/{segment(file_id)}/content"
+        async with self.transport.answer(
+            "GET", path, Call.CONTENT, headers=headers, timeout=limit
+        ) as response:
+            yield _content(response, start)
+
+    # --- one way for all that is sent ---------------------------------------------------------
+
+    async def _send(
+        self,
+        path: str,
+        what: Call,
+        body: FormBody,
+        moved: Callable[[int], None],
+        *,
+        fresh: bool = False,
+    ) -> dict[str, Any]:
+        tracker = aiohttp.UploadTracker()
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT)
         answered = False
         try:
             async with watched(body, tracker, self._stall, moved):
-                found = await self._json(
-                    "POST", path, "take a part", body, upload_tracker=tracker, timeout=limit
+                found = await self.transport.json(
+                    "POST", path, what, body, upload_tracker=tracker, timeout=limit, fresh=fresh
                 )
             answered = True
         except ChunkupError as error:
@@ -162,108 +244,25 @@ class Api:
                 raise body.error
         done = tracker.upload_complete
         if body.xxh3 is None or not done.done() or done.exception() is not None:
-            raise ServerTrouble("the server answered before it had the whole part", retryable=True)
-        return text_of(found, "id")
-
-    async def complete(self, upload_id: str, part_ids: Sequence[str], md5: str | None) -> Upload:
-        """POST /uploads/{id}/complete, on a connection of its own."""
-        body: dict[str, Any] = {"part_ids": list(part_ids)}
-        if md5 is not None:
-            body["md5"] = md5
-        path = f"/uploads/{segment(upload_id)}/complete"
-        limit = aiohttp.ClientTimeout(total=self._complete_timeout, sock_connect=_CONNECT)
-        return read_upload(
-            await self._json("POST", path, "complete the Upload", body, fresh=True, timeout=limit)
-        )
-
-    async def cancel(self, upload_id: str) -> None:
-        """POST /uploads/{id}/cancel.
-
-        Without a body and without a content type: an empty body that is announced as JSON
-        makes gateways fail.
-        """
-        path = f"/uploads/{segment(upload_id)}/cancel"
-        await self._json("POST", path, "cancel the Upload", fresh=True)
-
-    # --- Files ------------------------------------------------------------------------------
-
-    async def list_files(
-        self, purpose: str, after: str | None, *, limit: int = 100
-    ) -> tuple[list[RemoteFile], bool]:
-        """One page of GET /files, newest first, and whether the server says there is more."""
-        query = {"purpose": purpose, "order": "desc", "limit": str(limit)}
-        if after is not None:
-            query["after"] = after
-        found = await self._json("GET", "/files", "list Files", params=query, most=_LISTING)
-        data = found.get("data")
-        if not isinstance(data, list):
-            raise nonsense("a list of Files")
-        return [read_file(item) for item in data], found.get("has_more") is True
-
-    async def retrieve(self, file_id: str) -> RemoteFile:
-        """GET /files/{id}."""
-        return read_file(await self._json("GET", f"/files/{segment(file_id)}", "show the File"))
-
-    # --- one way for all --------------------------------------------------------------------
-
-    async def _json(  # noqa: PLR0913  (the few ways in which calls differ)
-        self,
-        method: str,
-        path: str,
-        what: str,
-        body: Mapping[str, Any] | PartBody | None = None,
-        *,
-        params: Mapping[str, str] | None = None,
-        fresh: bool = False,
-        most: int = _SMALL,
-        timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109  (aiohttp's own kind)
-        upload_tracker: aiohttp.UploadTracker | None = None,
-    ) -> dict[str, Any]:
-        session = self._fresh if fresh else self._session
-        if session is None:
-            raise RuntimeError("the Api is not open")
-        headers = await self._endpoint.headers()
-        began = time.monotonic()
-        async with (
-            mapped(what),
-            session.request(
-                method,
-                self._endpoint.base_url + path,
-                params=params,
-                json=dict(body) if isinstance(body, Mapping) else None,
-                data=body if isinstance(body, PartBody) else None,
-                headers=headers,
-                # aiohttp would announce octets for a POST without a body.
-                skip_auto_headers=() if body is not None else ("Content-Type",),
-                allow_redirects=False,
-                timeout=timeout or aiohttp.ClientTimeout(total=_CALL, sock_connect=_CONNECT),
-                upload_tracker=upload_tracker,
-            ) as response,
-        ):
-            moment = http_date(response.headers.get("Date"))
-            if moment is not None:
-                self._clock.heard(time.monotonic(), moment)
-            raw = await read(response, most)
-            _log.debug(
-                "%s %s: %d in %.0f ms, request %s",
-                method,
-                path,
-                response.status,
-                (time.monotonic() - began) * 1000,
-                printable(response.headers.get("x-request-id", "-"), 100),
-            )
-        if not 200 <= response.status < 300:
-            text = raw.decode("utf-8", "replace")
-            now = self.server_now()
-            refusal = interpret(response.status, response.headers, text, what=what, now=now)
-            if isinstance(refusal, Unauthorized):
-                # A source that has another key by now makes this worth a second attempt.
-                refusal.retryable |= await self._endpoint.headers() != headers
-            raise refusal
-        try:
-            found = json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            raise nonsense("JSON") from error
-        if not isinstance(found, dict) or found.get("error") is not None:
-            raise nonsense("an object")
+            raise ServerTrouble("the server answered before it had the whole body", retryable=True)
         return found
+
+
+def _content(response: aiohttp.ClientResponse, start: int) -> Content:
+    """What a successful answer says about the content that follows."""
+    # Of a packed content, which nobody asked for, neither length nor range are those of the File.
+    packed = response.headers.get("Content-Encoding", "identity").lower() != "identity"
+    length = None if packed else response.content_length
+    at, total = 0, length
+    if response.status == 206:
+        # "bytes 100-199/200"; a range that begins elsewhere would tear the file.
+        unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
+        span, _, whole = rest.partition("/")
+        first, _, _ = span.partition("-")
+        if unit.strip().lower() != "bytes" or first != str(start) or packed:
+            raise ServerTrouble("the server gave another part of the File than was asked for")
+        at, total = start, int(whole) if _NUMBER.fullmatch(whole) else None
+        if total is None and length is not None:
+            total = start + length
+    etag = response.headers.get("ETag")
+    return Content(at, total, etag if etag and not etag.startswith("W/") else None, response)

@@ -8,18 +8,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from chunkup import events
+from chunkup.blocking_files import BlockingFiles, BlockingUploads
 from chunkup.dataset import Result
+from chunkup.endpoint import Signer
 from chunkup.handles import AsyncRun
 from chunkup.key import KeySource
 from chunkup.listener import OnEvent
-from chunkup.models import PART_SIZE, JobInfo, Limits, Options, RemoteFile
+from chunkup.models import PART_SIZE, JobInfo, Limits, Method, Options, RemoteFile
+from chunkup.providers import Auth, Provider
 from chunkup.render.notebook import in_kernel
+from chunkup.sdk import arguments_of
 from chunkup.settings import Changes, Settings
 from chunkup.thread import THREAD
 from chunkup.uploader import AsyncUploader
 
 if TYPE_CHECKING:
     import aiohttp
+    import openai
 
 
 class Run:
@@ -112,6 +117,13 @@ class Uploader:
         no_key: bool = False,
         journal: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
+        preset: str | Provider | None = None,
+        auth: Auth | None = None,
+        query: Mapping[str, str] | None = None,
+        signer: Signer | None = None,
+        cacert: str | os.PathLike[str] | None = None,
+        client_cert: str | os.PathLike[str] | None = None,
+        client_key: str | os.PathLike[str] | None = None,
         part_size: int = PART_SIZE,
         md5: bool = True,
         options: Options | None = None,
@@ -131,6 +143,13 @@ class Uploader:
             no_key=no_key,
             journal=journal,
             limits=limits,
+            preset=preset,
+            auth=auth,
+            query=query,
+            signer=signer,
+            cacert=cacert,
+            client_cert=client_cert,
+            client_key=client_key,
             part_size=part_size,
             md5=md5,
             options=options,
@@ -139,6 +158,16 @@ class Uploader:
             progress=progress,
         )
         THREAD.look_after(self._inner)
+
+    @classmethod
+    def from_openai(
+        cls, client: "openai.OpenAI | openai.AsyncOpenAI", **settings: Unpack[Settings]
+    ) -> Self:
+        """An uploader that an SDK client signs for; :meth:`chunkup.AsyncUploader.from_openai`.
+
+        What an asynchronous client awaits runs on chunkup's own thread.
+        """
+        return cls(**arguments_of(client, settings))
 
     def __enter__(self) -> Self:
         THREAD.run(self._inner.__aenter__())
@@ -162,6 +191,16 @@ class Uploader:
         made._inner = self._inner.with_options(**changes)
         return made
 
+    @property
+    def files(self) -> BlockingFiles[Run]:
+        """The Files API; see :attr:`chunkup.AsyncUploader.files`."""
+        return BlockingFiles(self._inner.files, Run)
+
+    @property
+    def uploads(self) -> BlockingUploads:
+        """The Uploads API call by call; see :attr:`chunkup.AsyncUploader.uploads`."""
+        return BlockingUploads(self._inner.uploads)
+
     def upload(  # noqa: PLR0913  (the content's own properties)
         self,
         path: str | os.PathLike[str],
@@ -170,6 +209,7 @@ class Uploader:
         filename: str | None = None,
         mime_type: str | None = None,
         expires_after: int | None = None,
+        method: Method = "auto",
         fresh: bool = False,
         on_event: OnEvent | None = None,
     ) -> RemoteFile:
@@ -181,6 +221,7 @@ class Uploader:
                 filename=filename,
                 mime_type=mime_type,
                 expires_after=expires_after,
+                method=method,
                 fresh=fresh,
                 on_event=listen,
             ),
@@ -195,6 +236,7 @@ class Uploader:
         filename: str | None = None,
         mime_type: str | None = None,
         expires_after: int | None = None,
+        method: Method = "auto",
         fresh: bool = False,
         on_event: OnEvent | None = None,
     ) -> Run:
@@ -210,6 +252,7 @@ class Uploader:
                 filename=filename,
                 mime_type=mime_type,
                 expires_after=expires_after,
+                method=method,
                 fresh=fresh,
                 on_event=on_event,
             )
@@ -253,6 +296,7 @@ class Uploader:
         purpose: str,
         mime_type: str | None = None,
         expires_after: int | None = None,
+        method: Method = "auto",
         fresh: bool = False,
         on_event: OnEvent | None = None,
     ) -> Iterator[Result]:
@@ -266,6 +310,7 @@ class Uploader:
                 purpose=purpose,
                 mime_type=mime_type,
                 expires_after=expires_after,
+                method=method,
                 fresh=fresh,
                 on_event=on_event,
             )
@@ -297,6 +342,7 @@ def upload(  # noqa: PLR0913  (as Uploader.upload)
     filename: str | None = None,
     mime_type: str | None = None,
     expires_after: int | None = None,
+    method: Method = "auto",
     fresh: bool = False,
     on_event: OnEvent | None = None,
     **settings: Unpack[Settings],
@@ -317,6 +363,7 @@ def upload(  # noqa: PLR0913  (as Uploader.upload)
             filename=filename,
             mime_type=mime_type,
             expires_after=expires_after,
+            method=method,
             fresh=fresh,
             on_event=on_event,
         )

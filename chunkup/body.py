@@ -1,4 +1,4 @@
-"""A part as a request body: one multipart field of known length, hashed as it goes out."""
+"""Content as a request body: a form of known length, hashed as it goes out."""
 
 import asyncio
 import fcntl
@@ -6,7 +6,7 @@ import secrets
 import struct
 import sys
 import termios
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from socket import SO_LINGER, SOL_SOCKET, socket
 from typing import Final
@@ -23,42 +23,70 @@ _SO_NWRITE: Final = 0x1024
 _SOL_SOCKET_MACOS: Final = 0xFFFF
 
 
-class PartBody(Payload):
-    """The body of one attempt at one part; every attempt makes its own.
+class FormBody(Payload):
+    """The body of one attempt to send content as a form; every attempt makes its own.
 
     Args:
-        chunks: The part's bytes, ``size`` of them in all.
-        size: Length of the part in bytes.
+        chunks: The content, ``size`` bytes in all.
+        size: Length of the content in bytes.
+        field: The form field that it is sent as.
+        filename: The name that the content is sent under.
+        mime_type: Its type.
+        before: Other fields, which go out first: some servers read no field after the content.
+        ending: Awaited with the content's digest before the end goes out. What it raises leaves
+            the body unfinished, so that no server can take it.
 
     Attributes:
-        xxh3: Digest of the bytes written, once all of them are; None before.
-        error: What went wrong while the bytes were read, if anything did. aiohttp reports it
+        content_size: ``size``.
+        xxh3: XXH3-128 in hex of the content written, once all of it is; None before.
+        whole: Whether the very end was reached. A body without it is none to any server.
+        repeated: Whether a gateway on the way says that it sent the request more than once.
+        error: What went wrong while the content was read, if anything did. aiohttp reports it
             as a broken connection, which it is not.
     """
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], size: int) -> None:
+    def __init__(  # noqa: PLR0913  (what a form is made of)
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        size: int,
+        *,
+        field: str = "data",
+        filename: str = "data",
+        mime_type: str = "application/octet-stream",
+        before: Sequence[tuple[str, str]] = (),
+        ending: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
         # 128 random bits: gateways look for the bare boundary anywhere in the content.
         boundary = secrets.token_hex(16)
         super().__init__(chunks, content_type=f"multipart/form-data; boundary={boundary}")
         self._chunks = chunks
-        self.part_size = size
-        self._head = (
+        self.content_size = size
+        fields = "".join(
             f"--{boundary}\r\n"
-            'Content-Disposition: form-data; name="data"; filename="data"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
+            f'Content-Disposition: form-data; name="{quoted(name)}"\r\n\r\n{value}\r\n'
+            for name, value in before
+        )
+        self._head = (
+            f"{fields}--{boundary}\r\n"
+            f'Content-Disposition: form-data; name="{quoted(field)}"; '
+            f'filename="{quoted(filename)}"\r\n'
+            f"Content-Type: {mime_type}\r\n\r\n"
         ).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
-        self._size = self._whole = len(self._head) + size + len(self._tail)
+        self._size = self._total = len(self._head) + size + len(self._tail)
+        self._ending = ending
         self._transport: asyncio.WriteTransport | None = None
         self._acknowledged = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self.xxh3: str | None = None
+        self.whole = False
+        self.repeated = False
         self.error: ChunkupError | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002  (aiohttp's signature)
-        """A part is never text."""
-        raise TypeError("a part is never held in memory")
+        """Content is never text."""
+        raise TypeError("content is never held in memory")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send it all; called by aiohttp."""
@@ -79,8 +107,12 @@ class PartBody(Payload):
             async for chunk in self._chunks:
                 digest.update(chunk)
                 await writer.write(chunk)
+            found = digest.hexdigest()
+            if self._ending is not None:
+                await self._ending(found)
+            self.whole = True
             await writer.write(self._tail)
-            self.xxh3 = digest.hexdigest()
+            self.xxh3 = found
         except ChunkupError as error:
             self.error = error
             raise
@@ -93,15 +125,15 @@ class PartBody(Payload):
         return self._transport is not None
 
     def acknowledged(self, written: int) -> int:
-        """Bytes of the part that the peer has acknowledged.
+        """Bytes of the content that the peer has acknowledged.
 
         ``written`` is what aiohttp says it handed over, multipart frame included. What the
         program and its system still hold is no progress: on a slow link it hides minutes.
         """
-        held = _held(self._transport, handed_over=written >= self._whole)
+        held = _held(self._transport, handed_over=written >= self._total)
         if held is not None:
             sent = written - held - len(self._head)
-            self._acknowledged = min(self.part_size, max(0, sent))
+            self._acknowledged = min(self.content_size, max(0, sent))
         return self._acknowledged
 
     async def aclose(self, *, answered: bool = False) -> None:
@@ -122,6 +154,15 @@ class PartBody(Payload):
             await outlast(self._idle.wait())
         finally:
             await outlast(self._chunks.aclose())
+
+
+def quoted(name: str) -> str:
+    """A name as browsers write it into a form: raw UTF-8, with only what would end it escaped.
+
+    WHATWG HTML, "multipart/form-data"; the official SDKs do the same. What aiohttp writes by
+    itself is read differently by different servers.
+    """
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _socket(transport: asyncio.WriteTransport | None) -> socket | None:

@@ -7,7 +7,11 @@
     workers = 4
     limits = { upload = "2GB" }
 
-Nothing selects one but ``--profile`` and ``CHUNKUP_PROFILE``.
+``preset = "mistral"`` takes a known provider's address, key and ways. Nothing selects a profile
+but ``--profile`` and ``CHUNKUP_PROFILE``.
+
+Built in are those presets that have an address and whose own documents name a variable for the
+key, and ``azure``, which is where Azure's variables say.
 """
 
 import os
@@ -21,15 +25,21 @@ from typing import Any, Final
 import platformdirs
 
 from chunkup.errors import BadOption
-from chunkup.profile import Profile, read_profile
-from chunkup.provider import OPENAI
+from chunkup.profile import Profile
+from chunkup.profile.azure import azure
+from chunkup.profile.written import completed, read_profile
+from chunkup.providers import PRESETS
+from chunkup.providers.presets import AZURE, OPENAI
 from chunkup.text import printable
 
 _LONGEST: Final = 1 << 20
 # Chosen by name, OpenAI gets the key that is called after it, whatever OPENAI_BASE_URL says.
 _BUILT_IN: Final = {
-    OPENAI.name: Profile(OPENAI.name, base_url=OPENAI.base_url, api_key="OPENAI_API_KEY")
+    name: completed(Profile(name, preset=name))
+    for name, preset in PRESETS.items()
+    if preset.base_url is not None and preset.key is not None
 }
+BUILT_IN: Final = frozenset({*_BUILT_IN, AZURE.name})
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
@@ -47,9 +57,13 @@ def load(name: str, environ: Mapping[str, str] = os.environ) -> Profile:
     written = _read(environ)
     if name in written:
         return read_profile(name, written[name], str(config_path(environ)))
+    if name == AZURE.name:
+        return azure(environ)
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    known = ", ".join(printable(other, 80) for other in sorted({*written, *_BUILT_IN}))
+    # His own first: whoever mistypes a name mostly means one of those.
+    others = [*sorted(written), *sorted(BUILT_IN.difference(written))]
+    known = ", ".join(printable(other, 80) for other in others)
     raise BadOption(
         f"there is no profile {printable(name, 80)!r}; known are {known}",
         hint=f"write [profiles.NAME] in {config_path(environ)}, or choose another with --profile",
@@ -67,16 +81,35 @@ def written_profiles(environ: Mapping[str, str] = os.environ) -> Iterator[Profil
             yield read_profile(name, table, str(config_path(environ)))
 
 
+def written_names(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The names of the file's profiles, in its order.
+
+    Raises:
+        BadOption: The file cannot be understood.
+    """
+    return list(_read(environ))
+
+
+def built_in_profiles(environ: Mapping[str, str] = os.environ) -> Iterator[Profile]:
+    """The built-in profiles that lead anywhere, but for OpenAI's: it needs no name to be chosen."""
+    with suppress(BadOption):
+        yield azure(environ)
+    yield from (profile for name, profile in _BUILT_IN.items() if name != OPENAI.name)
+
+
 def names(environ: Mapping[str, str] = os.environ) -> dict[str, str | None]:
     """Every profile that there is, with its address if it has one.
 
     Raises:
         BadOption: The file cannot be understood.
     """
-    found = {name: profile.base_url for name, profile in _BUILT_IN.items()}
+    found = {name: profile.base_url for name, profile in _BUILT_IN.items()} | {AZURE.name: None}
+    with suppress(BadOption):
+        found[AZURE.name] = azure(environ).base_url
     for name, table in _read(environ).items():
-        address = table.get("base_url") if isinstance(table, dict) else None
-        found[name] = address if isinstance(address, str) else None
+        found[name] = None
+        with suppress(BadOption):
+            found[name] = read_profile(name, table, "").base_url
     return found
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from chunkup.engine import GO_ON, Engine, Orders
+from chunkup.errand import Errand
 from chunkup.errors import ChunkupError
 from chunkup.intake import Content
 from chunkup.journal import Adopted, JobLine, Standing
@@ -20,6 +21,7 @@ from chunkup.ledger import Emit
 from chunkup.listener import tell_reused
 from chunkup.machine import OPEN, Phase
 from chunkup.models import Fingerprint, Job, RemoteFile
+from chunkup.processing import wait_processed
 
 AT_ONCE: Final = 8
 ELSEWHERE: Final = "it belongs to another destination or account"
@@ -77,10 +79,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Members in the order in which they were asked for."""
+    """Members in the order in which they were asked for.
+
+    ``processed`` has each result wait until the server is through with its File.
+    """
 
     engine: Engine
     members: Sequence[Member]
+    processed: bool = False
 
     @property
     def extent(self) -> tuple[int, int, int, int]:
@@ -109,7 +115,7 @@ class Dataset:
             await journal.reserve(ids)
             for place, member in enumerate(self.members):
                 if member.adopted.standing is Standing.DONE:
-                    yield place, _reused(member, emit)
+                    yield place, await self._through(_reused(member, emit))
             waiting.reverse()
             while waiting or running:
                 while waiting and len(running) < AT_ONCE:
@@ -137,7 +143,19 @@ class Dataset:
                 file = await self.engine.carry_out(job, emit, orders=member.orders)
         except ChunkupError as error:
             return Result(member.path, error.job_id or job.id, error=error)
-        return Result(member.path, job.id, file=file)
+        return await self._through(Result(member.path, job.id, file=file))
+
+    async def _through(self, result: Result) -> Result:
+        """The result once its File can be used, if that is to be waited for."""
+        if not self.processed or result.file is None:
+            return result
+        shop = self.engine.workshop
+        # What the journal remembers of a File is how it was then.
+        file = result.file.id if result.reused else result.file
+        try:
+            return replace(result, file=await wait_processed(shop.api, Errand(shop), file))
+        except ChunkupError as error:
+            return replace(result, file=None, error=error)
 
 
 def _reused(member: Member, emit: Emit) -> Result:
@@ -148,7 +166,12 @@ def _reused(member: Member, emit: Emit) -> Result:
 
 
 async def asked_for(
-    engine: Engine, paths: Sequence[str], content: Content, *, fresh: bool = False
+    engine: Engine,
+    paths: Sequence[str],
+    content: Content,
+    *,
+    fresh: bool = False,
+    processed: bool = False,
 ) -> Dataset:
     """The files that a command names. All are looked at before any is sent.
 
@@ -163,6 +186,7 @@ async def asked_for(
             Member(member, path, job.fingerprint)
             for member, path, job in zip(adopted, paths, wanted, strict=True)
         ],
+        processed,
     )
 
 

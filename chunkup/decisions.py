@@ -6,6 +6,7 @@ from chunkup.finalizer import Finalizer, surely_not_done
 from chunkup.ledger import Ledger
 from chunkup.link import Link, Workshop
 from chunkup.machine import (
+    SINGLE,
     Cancelled,
     Completed,
     Create,
@@ -47,6 +48,7 @@ async def give_up(ledger: Ledger, shop: Workshop) -> None:
     _in_doubt(ledger, "--again")
     upload = ledger.state.upload
     if upload is None:
+        await ledger.record(GenerationEnded(SINGLE, "given up"))
         return
     try:
         # If it was never completed, no second File can come of it after this.
@@ -88,10 +90,11 @@ async def cancel(ledger: Ledger, shop: Workshop) -> RemoteFile | None:
                 raise JobEnded(f"job {ledger.job.id} failed already: {failure.message}")
             return file
         case Settle(ask):
-            found = await finalizer.search.find(ask.asked_at)
+            found = await finalizer.search.find(*ask.moments, ended=ask.single)
             if found:
                 return await _keep(ledger, found)
-            if not await finalizer.cancel():
+            # Of a single request there is nothing on the server that could be cancelled.
+            if not ask.single and not await finalizer.cancel():
                 raise OutcomeUnknown(
                     "the server says that the Upload has ended, and no File of it is listed",
                     hint=f"look again later with: chunkup resume {ledger.job.id}",

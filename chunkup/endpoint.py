@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Protocol
+from urllib.parse import urlencode
 
 from yarl import URL
 
@@ -18,7 +19,10 @@ from chunkup.errors import BadOption, NoKey, PlainHttp
 from chunkup.key import Key, KeySource, key_of, sendable
 from chunkup.models import Account, Limits
 from chunkup.profile import HEADER_NAME
-from chunkup.provider import OFFICIAL, Provider, provider_at
+from chunkup.providers import OFFICIAL, PRESETS, Auth, Provider, provider_at
+from chunkup.proxies import Proxies, here
+from chunkup.text import printable
+from chunkup.trust import Trust, trust_of
 
 # What the client itself says of a request; a second opinion would break it.
 _FORBIDDEN: Final = frozenset(
@@ -34,6 +38,27 @@ _HOST: Final = re.compile(
 _AUTHORITY: Final = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]*)?")
 
 
+class Signer(Protocol):
+    """Somebody else who builds the address and the headers of every request."""
+
+    @property
+    def base_url(self) -> str:
+        """Where all requests go to; what none of them may leave."""
+        ...
+
+    async def sign(self, method: str, path: str) -> tuple[str, dict[str, str]]:
+        """The URL, query included, and the headers of one request to a path below the base URL.
+
+        Raises:
+            ChunkupError: They cannot be had.
+        """
+        ...
+
+    async def secret(self) -> str | None:
+        """What tells one account from another; only its hash is kept. None if nothing does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One destination: URL, identity and provider. Headers and key never show in a ``repr``."""
@@ -44,39 +69,56 @@ class Endpoint:
     project: str | None = None
     key: Key | None = field(default=None, repr=False)
     extra: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    auth: Auth = Auth.BEARER
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    signer: Signer | None = field(default=None, repr=False)
+    trust: Trust = field(default_factory=Trust)
+    proxies: Proxies = field(default_factory=Proxies)
 
-    async def headers(self) -> dict[str, str]:
-        """Headers of one request, with the key as it is now.
+    async def target(self, method: str, path: str) -> tuple[str, dict[str, str]]:
+        """The URL and the headers of one request, with the key as it is now.
 
         Raises:
             Unreachable: The key could not be had.
             BadOption: What was had cannot be a key.
         """
+        if self.signer is not None:
+            url, signed = await self.signer.sign(method, path)
+            return url, merged(signed, dict(self.extra))
+        url = self.base_url + path
+        if self.query:
+            url += f"?{urlencode(self.query)}"
         ours: dict[str, str] = {}
         if self.key is not None:
-            ours["Authorization"] = f"Bearer {await self.key.now()}"
+            key = await self.key.now()
+            if self.auth is Auth.API_KEY:
+                ours["api-key"] = key
+            else:
+                ours["Authorization"] = f"Bearer {key}"
         if self.organization:
             ours["OpenAI-Organization"] = self.organization
         if self.project:
             ours["OpenAI-Project"] = self.project
-        return merged(dict(self.extra), ours)
+        return url, merged(dict(self.extra), ours)
 
     async def account(self, salt: bytes) -> Account:
         """Whose jobs these are, with nothing in it that opens a door.
 
         Raises:
-            Unreachable, BadOption: As :meth:`headers`.
+            Unreachable, BadOption: As :meth:`target`.
         """
-        digest = None
-        if self.key is not None:
-            secret = (await self.key.first()).encode()
-            digest = hashlib.blake2b(secret, key=salt, digest_size=6).hexdigest()
+        secret = None
+        if self.signer is not None:
+            secret = await self.signer.secret()
+        elif self.key is not None:
+            secret = await self.key.first()
         return Account(
             base_url=self.base_url,
             organization=self.organization,
             project=self.project,
             headers=tuple(sorted(name.lower() for name, _ in self.extra)),
-            key_hash=digest,
+            key_hash=secret
+            and hashlib.blake2b(secret.encode(), key=salt, digest_size=6).hexdigest(),
         )
 
 
@@ -90,6 +132,13 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
     allow_http: bool = False,
     no_key: bool = False,
     limits: Limits | None = None,
+    preset: str | Provider | None = None,
+    auth: Auth | None = None,
+    query: Mapping[str, str] | None = None,
+    signer: Signer | None = None,
+    cacert: str | os.PathLike[str] | None = None,
+    client_cert: str | os.PathLike[str] | None = None,
+    client_key: str | os.PathLike[str] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Endpoint:
     """Arguments first, then ``OPENAI_*`` variables, then the provider's own address.
@@ -104,7 +153,18 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
             ``OPENAI_CUSTOM_HEADERS``.
         allow_http: Let a key cross a network unencrypted.
         no_key: Send none at all, even if the environment has one.
-        limits: What this provider takes; default what OpenAI does.
+        limits: What this provider takes; default what its preset says.
+        preset: Whose ways the server has, by name or in full; default by the URL's host. One with
+            an address of its own goes there, and the ``OPENAI_`` variables do not go with it.
+        auth: How the key is sent; default as the preset says.
+        query: Added to every URL, after what the preset says.
+        signer: Who builds addresses and headers instead; then there is no key of ours.
+        cacert: The file of authorities to believe instead of the operating system's; default
+            ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``. It and the next two are read at the first use.
+        client_cert: The file of a certificate to show to servers that ask for one; default
+            ``OPENAI_MTLS_CLIENT_CERT_FILE``.
+        client_key: The file of its private key, unless that is in the same; default
+            ``OPENAI_MTLS_CLIENT_KEY_FILE``.
         environ: Where variables are looked up; default this process's environment.
 
     Raises:
@@ -114,6 +174,11 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
     """
     if environ is None:
         environ = os.environ
+    chosen = _preset(preset)
+    if signer is not None:
+        base_url, no_key, environ = signer.base_url, True, _without_openai(environ)
+    elif base_url is None and chosen is not None and chosen.base_url is not None:
+        base_url, environ = chosen.base_url, surroundings(chosen.base_url, environ)
     url = _clean_url(base_url or environ.get("OPENAI_BASE_URL") or OFFICIAL)
     extra = merged(_custom_headers(environ.get("OPENAI_CUSTOM_HEADERS", "")), headers or {})
     for name, value in extra.items():
@@ -139,13 +204,15 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
             "there is no API key: OPENAI_API_KEY is not set (--no-key sends none)",
             hint="export OPENAI_API_KEY=...",
         )
-    secret = key is not None or bool(extra)
-    if secret and url.scheme == "http" and not _is_here(url) and not allow_http:
+    secret = key is not None or signer is not None or bool(extra)
+    if secret and url.scheme == "http" and not here(url.host or "") and not allow_http:
         raise PlainHttp(
             f"the key would go to {url.host} over plain http, readable on the way",
             hint="use an https:// base URL, or --allow-http if that network is yours",
         )
-    provider = provider_at(url.host or "")
+    proxies = Proxies.of(environ)
+    proxies.for_url(url)  # what cannot be used is refused before anything is tried
+    provider = chosen or provider_at(url.host or "")
     return Endpoint(
         base_url=str(url),
         provider=provider if limits is None else replace(provider, limits=limits),
@@ -153,7 +220,23 @@ def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
         project=project,
         key=key,
         extra=tuple(extra.items()),
+        auth=auth or provider.auth,
+        query=tuple({**dict(provider.query), **(query or {})}.items()),
+        signer=signer,
+        trust=trust_of(cacert, client_cert, client_key, environ),
+        proxies=proxies,
     )
+
+
+def _preset(given: str | Provider | None) -> Provider | None:
+    if not isinstance(given, str):
+        return given
+    if given not in PRESETS:
+        raise BadOption(
+            f"there is no preset {printable(given, 80)!r}",
+            hint=f"known are {', '.join(sorted(PRESETS))}",
+        )
+    return PRESETS[given]
 
 
 def merged(*mappings: Mapping[str, str]) -> dict[str, str]:
@@ -187,8 +270,8 @@ def surroundings(base_url: str, environ: Mapping[str, str]) -> Mapping[str, str]
     try:
         theirs = _origin(_clean_url(environ.get("OPENAI_BASE_URL") or OFFICIAL))
     except BadOption:
-        return {}
-    return environ if origin == theirs else {}
+        return _without_openai(environ)
+    return environ if origin == theirs else _without_openai(environ)
 
 
 def _origin(url: URL) -> tuple[str, str | None, int | None]:
@@ -227,14 +310,9 @@ def _is_host(host: str, *, bracketed: bool) -> bool:
         return False
 
 
-def _is_here(url: URL) -> bool:
-    host = url.host or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _without_openai(environ: Mapping[str, str]) -> dict[str, str]:
+    """What is said of this machine and its network, and nothing of whom it speaks to."""
+    return {name: value for name, value in environ.items() if not name.startswith("OPENAI_")}
 
 
 def _custom_headers(text: str) -> dict[str, str]:

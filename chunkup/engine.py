@@ -263,12 +263,12 @@ class Engine:
 
     async def _run(self, ledger: Ledger, orders: Orders, *, continued: bool) -> RemoteFile:
         if orders.accept is not None:
-            return await accept(ledger, self._workshop(), orders.accept)
+            return await accept(ledger, self.workshop, orders.accept)
         if orders.again:
-            await give_up(ledger, self._workshop())
+            await give_up(ledger, self.workshop)
         run = Run(
             ledger,
-            self._workshop(),
+            self.workshop,
             continued=continued,
             same_account=ledger.job.account == await self.account(),
             moved=orders.source is not None,
@@ -292,7 +292,7 @@ class Engine:
         """End a job here and on the server; see :meth:`chunkup.AsyncUploader.cancel`."""
         journal = await self.journal()
         async with Claim(journal, job, self._command):
-            return await cancel(Ledger(job, journal, careful(None)), self._workshop())
+            return await cancel(Ledger(job, journal, careful(None)), self.workshop)
 
     async def _outdated(self, job: Job, found: Fingerprint) -> bool:
         """Whether a job in doubt may be about other content than the file has now.
@@ -310,7 +310,7 @@ class Engine:
         async with Claim(journal, job, self._command):
             ledger = Ledger(job, journal, careful(None))
             try:
-                await cancel(ledger, self._workshop())
+                await cancel(ledger, self.workshop)
             except ChunkupError:
                 # The Upload dies by itself; the new content does not wait for that.
                 await ledger.load()
@@ -324,9 +324,13 @@ class Engine:
         """Stop a job, in whatever process of this machine it runs; see :meth:`Stops.ask`."""
         return await self._stops.ask(job)
 
-    def _workshop(self) -> Workshop:
+    @property
+    def workshop(self) -> Workshop:
+        """Connections, slots and budget, made now if they were not; needs a running loop."""
         if self._shop is None:
             options = self.options
+            # Where the order of arrival is the File's order, one part goes after another.
+            workers = 1 if self.endpoint.provider.ordered else options.workers
             api = Api(
                 self.endpoint,
                 stall_timeout=options.stall_timeout,
@@ -338,7 +342,7 @@ class Engine:
                 api=api,
                 readers=Readers(),
                 policy=Policy(options.retries, options.offline_wait),
-                slots=SlotPool(Slots(options.workers), patience=2 * options.stall_timeout),
+                slots=SlotPool(Slots(workers), patience=2 * options.stall_timeout),
                 options=options,
             )
         return self._shop

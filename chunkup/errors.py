@@ -17,8 +17,10 @@ The tree is sorted by what the person can do, which is also what the exit code s
     │   │   ├── Unauthorized   ... because of the key (401)
     │   │   ├── Forbidden      ... because of the account's rights (403)
     │   │   ├── NotFound       ... because it does not know the thing (404)
-    │   │   └── OutOfQuota     ... because the account is used up
+    │   │   ├── OutOfQuota     ... because the account is used up
+    │   │   └── ProxyRefused   ... because a proxy on the way does not let it through (407)
     │   ├── Untrusted          the server's certificate is nobody's that this machine knows
+    │   ├── WantsCertificate   the server wants a certificate of ours
     │   ├── BadAnswer          a success that cannot be believed
     │   ├── OtherAccount       the job belongs to another account
     │   ├── JobEnded           the job was cancelled or failed earlier
@@ -52,6 +54,8 @@ class ChunkupError(Exception):
         job_id: The job that this is about, or None.
         request_id: The server's id of the request that failed, or None.
         answer: What the server said, if it was the server.
+        cut: Whether a request for a File broke off before its end, so that surely nothing came
+            of it.
     """
 
     code: ClassVar[str] = "error"
@@ -72,6 +76,7 @@ class ChunkupError(Exception):
         self.job_id = job_id
         self.answer = answer
         self.retryable = retryable
+        self.cut = False
 
     @property
     def request_id(self) -> str | None:
@@ -205,10 +210,22 @@ class OutOfQuota(Rejected):
     code = "insufficient-quota"
 
 
+class ProxyRefused(Rejected):
+    """A proxy on the way wants a password, or does not let it through; the server heard nothing."""
+
+    code = "proxy-refused"
+
+
 class Untrusted(Failed):
     """The server's TLS certificate is not trusted here; nothing was sent."""
 
     code = "untrusted-certificate"
+
+
+class WantsCertificate(Failed):
+    """The server wants a client certificate, or another one; it did nothing."""
+
+    code = "client-certificate"
 
 
 class BadAnswer(Failed):

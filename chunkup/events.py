@@ -67,7 +67,10 @@ class PartRetried(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paused(Event):
-    """The server asked for patience: nothing is sent for ``wait`` seconds."""
+    """The server asked for patience: nothing is sent for ``wait`` seconds.
+
+    For none at all where it takes no Uploads, and the file goes in one request instead.
+    """
 
     wait: float
     message: str
@@ -114,7 +117,7 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completing(Event):
-    """Every part has a receipt and both digests agree; the File is being asked for."""
+    """Everything was sent and both digests agree; the File is being asked for."""
 
     md5: str | None
 

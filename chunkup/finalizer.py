@@ -24,24 +24,30 @@ it has not made the File.
 Two Files that fit are none, and an Upload that has ended without a File to see leaves nothing
 to ask for: a person has to say then. From that moment on the program only looks. Which Files
 fit is :mod:`chunkup.search`'s to say.
+
+A single POST /files is settled alike. It cannot be refused because it was carried out already, so
+that a second one makes a second File where the first did make one: it is looked for as long as
+after a second ``complete`` before it is sent again.
 """
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from chunkup.errors import (
     ChunkupError,
     OutcomeUnknown,
+    ProxyRefused,
     Refused,
     Rejected,
     Stopped,
     Unreachable,
     Untrusted,
+    WantsCertificate,
 )
 from chunkup.machine import CompleteAsked
-from chunkup.models import RemoteFile, Upload
-from chunkup.search import SLACK, Search, minutes
+from chunkup.models import RemoteFile
+from chunkup.search import SLACK, Reach, Search, minutes
 from chunkup.verdicts import FINAL, Complaint, complaint
 
 # Complaints about an Upload that is over without a File.
@@ -80,9 +86,53 @@ class Hopeless:
 Outcome = Done | NotDone | Over | Hopeless
 
 
+class Asking(Protocol):
+    """What asks for the File: ``complete``, or a single request that is the whole upload."""
+
+    @property
+    def single(self) -> bool:
+        """Whether it is the single request."""
+        ...
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """Server times at which it may have been carried out."""
+        ...
+
+    def reach(self, search: Search) -> Reach:
+        """What carries out an attempt, again where its error permits that."""
+        ...
+
+    async def attempt(self, search: Search) -> RemoteFile | None:
+        """Ask once; the File, or None where the server completed and named none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """POST /uploads/{id}/complete, as it was recorded."""
+
+    asked: CompleteAsked
+    single: bool = False
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """When it was asked."""
+        return self.asked.moments
+
+    def reach(self, search: Search) -> Reach:
+        """As the search itself reaches the server."""
+        return search.reach
+
+    async def attempt(self, search: Search) -> RemoteFile | None:
+        """Ask once."""
+        asked = self.asked
+        return (await search.api.complete(asked.upload_id, asked.part_ids, asked.md5)).file
+
+
 @dataclass(frozen=True, slots=True)
 class Finalizer:
-    """Everything about the end of one Upload of one job.
+    """Everything about the end of one Upload of one job, or of its single request.
 
     ``looks`` and ``patience`` are seconds, see :class:`chunkup.models.Options`.
     """
@@ -96,52 +146,61 @@ class Finalizer:
     def _now(self) -> float:
         return self.search.api.server_now()
 
-    async def ask(self, asked: CompleteAsked) -> Outcome:
+    async def ask(self, asking: Asking) -> Outcome:
         """Ask for the File, for the first time, and find out what came of it.
 
         Raises:
             OutcomeUnknown: It cannot be found out.
             Stopped: The server cannot be reached to find it out.
         """
-        answer = await self._complete(asked)
+        answer = await self._complete(asking)
         if not isinstance(answer, ChunkupError):
             return Done(answer, recovered=False)
+        if answer.cut and isinstance(answer, Rejected) and _final(answer):
+            return Hopeless(answer)  # it has not read all, and has read enough
         if surely_not_done(answer):
             return NotDone(answer)
         if _too_long(answer):
             raise answer
         if isinstance(answer, Rejected):
-            return await self._refused(asked, answer)
-        return await self.settle(asked)
+            return await self._refused(asking, answer)
+        return await self.settle(asking)
 
-    async def settle(self, asked: CompleteAsked, *, look_only: bool = False) -> Outcome:
+    async def settle(self, asking: Asking, *, look_only: bool = False) -> Outcome:
         """Find out what became of an ask whose answer is not known.
 
         Raises:
             OutcomeUnknown: It cannot be found out.
             ChunkupError: The server cannot be reached to find it out, or will not say.
         """
-        if found := await self.search.look(self.looks, asked.asked_at):
+        looks = (*self.looks, *self._later()) if asking.single else self.looks
+        if found := await self.search.look(looks, *asking.moments, ended=asking.single):
             return Done(found, recovered=True)
         if look_only:
             raise self._unknown("the File may or may not exist: still none is listed that fits")
         again_at = self._now
-        answer = await self._complete(asked)
+        answer = await self._complete(asking)
         if not isinstance(answer, ChunkupError):
             return Done(answer, recovered=False)
         if surely_not_done(answer) or _too_long(answer):
             # This ask did nothing, but the one before it is still in doubt.
             raise answer
         if isinstance(answer, Rejected):
-            return await self._refused_again(asked, answer)
+            return await self._refused_again(asking, answer)
         moments = tuple(minutes(self.patience))
-        if found := await self.search.look(moments, asked.asked_at, again_at):
+        if found := await self.search.look(moments, *asking.moments, again_at, ended=asking.single):
             return Done(found, recovered=True)
+        what = "it was sent" if asking.single else "its completion was asked"
         raise self._unknown(
-            "the File may or may not exist: its completion was asked twice, no answer came, "
-            "and no such File is listed",
+            f"the File may or may not exist: {what} twice, no answer came, and no such File is "
+            "listed",
             answer,
         )
+
+    def _later(self) -> tuple[float, ...]:
+        """Moments after the first looks, as long as a server's list may lag behind."""
+        since = self.looks[-1] if self.looks else 0.0
+        return tuple(since + moment for moment in minutes(self.patience) if moment > 0)
 
     async def cancel(self) -> bool:
         """Cancel the Upload; False if it had ended otherwise, perhaps in a File.
@@ -164,16 +223,16 @@ class Finalizer:
                 raise
         return True
 
-    async def _complete(self, asked: CompleteAsked) -> RemoteFile | ChunkupError:
+    async def _complete(self, asking: Asking) -> RemoteFile | ChunkupError:
         """Ask, again only as long as it surely was not done; the File or the last error.
 
         Raises:
             BadAnswer: A File was made, and it is not what was sent.
         """
 
-        async def attempt() -> Upload:
+        async def attempt() -> RemoteFile | None:
             try:
-                return await self.search.api.complete(asked.upload_id, asked.part_ids, asked.md5)
+                return await asking.attempt(self.search)
             except ChunkupError as error:
                 # A refusal that wants to be asked again says so itself, and knows.
                 if not surely_not_done(error) and not isinstance(error, Rejected):
@@ -181,23 +240,24 @@ class Finalizer:
                 raise
 
         try:
-            answer = await self.search.reach(attempt)
+            answer = await asking.reach(self.search)(attempt)
         except ChunkupError as error:
             return error
-        if answer.file is None:
+        if answer is None:
             return Unreachable("the server completed the Upload and named no File")
-        return await self.search.checked(answer.file)
+        return await self.search.checked(answer)
 
-    async def _refused(self, asked: CompleteAsked, error: Rejected) -> Outcome:
+    async def _refused(self, asking: Asking, error: Rejected) -> Outcome:
         """What a refusal of the first ask says.
 
         A gateway may have sent it twice, and have answered with what the second was told.
         """
-        about = _about(error)
+        # Nothing came before a single request that it could find ended, absent or too long.
+        about = Complaint.OTHER if asking.single else _about(error)
         if about is Complaint.ENDED:
-            return await self._refused_again(asked, error)
+            return await self._refused_again(asking, error)
         looks = self.looks if about is Complaint.ABSENT else self.looks[:1]
-        if found := await self.search.look(looks, asked.asked_at):
+        if found := await self.search.look(looks, *asking.moments, ended=asking.single):
             return Done(found, recovered=True)
         if over := self._over(about):
             return over
@@ -205,16 +265,16 @@ class Finalizer:
             return Hopeless(error)
         return NotDone(error)
 
-    async def _refused_again(self, asked: CompleteAsked, error: Rejected) -> Outcome:
+    async def _refused_again(self, asking: Asking, error: Rejected) -> Outcome:
         """What a refusal says where an ask may have been carried out already."""
-        about = _about(error)
+        about = Complaint.OTHER if asking.single else _about(error)
         moments: tuple[float, ...] = (0.0,)
         if about is not Complaint.OTHER or _final(error):
             # What was made long ago is listed by now.
-            left = self.patience + SLACK - (self._now - asked.asked_at)
+            left = self.patience + SLACK - (self._now - max(asking.moments))
             moments = tuple(minutes(min(max(0.0, left), self.patience)))
-        ended = about is Complaint.ENDED
-        if found := await self.search.look(moments, asked.asked_at, ended=ended):
+        ended = asking.single or about is Complaint.ENDED
+        if found := await self.search.look(moments, *asking.moments, ended=ended):
             return Done(found, recovered=True)
         if over := self._over(about):
             return over
@@ -261,10 +321,11 @@ def _too_long(error: ChunkupError) -> bool:
 def surely_not_done(error: ChunkupError) -> bool:
     """Whether the request that ended so surely had no effect.
 
-    No connection, or none that was trusted; or an answer that is about the key or the rate; or
-    one of somebody in between, a portal or a proxy, who kept the request to himself.
+    It broke off before its end; no connection, or none that was trusted; or an answer that is
+    about the key or the rate; or one of somebody in between, a portal or a proxy, who kept the
+    request to himself.
     """
-    if isinstance(error, Untrusted | Refused):
+    if error.cut or isinstance(error, Untrusted | WantsCertificate | ProxyRefused | Refused):
         return True
     if isinstance(error, Unreachable):
         return not error.sent

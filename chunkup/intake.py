@@ -7,8 +7,10 @@ from pathlib import PurePath
 
 from chunkup.endpoint import Endpoint
 from chunkup.errors import BadOption
-from chunkup.models import Account, Job, Limits, Plan
+from chunkup.key import sendable
+from chunkup.models import METHODS, Account, Job, Limits, Method, Plan
 from chunkup.planner import plan, whole
+from chunkup.providers import Provider
 from chunkup.source import inspect, mime_type_of
 from chunkup.text import printable
 
@@ -18,13 +20,15 @@ class Content:
     """What the Files shall be; the arguments of an upload that are not about how to send.
 
     ``filename`` and ``mime_type`` of None follow from the path. ``expires_after`` is in seconds
-    after the File's creation, 3600 to 2592000 (the API's own bounds).
+    after the File's creation, 3600 to 2592000 (the API's own bounds). ``method`` is ``auto``,
+    ``uploads`` or ``files``.
     """
 
     purpose: str
     filename: str | None = None
     mime_type: str | None = None
     expires_after: int | None = None
+    method: Method = "auto"
 
     def __post_init__(self) -> None:
         if not self.purpose or not self.purpose.isprintable() or len(self.purpose) > 64:
@@ -35,6 +39,23 @@ class Content:
                 f"a File can expire 1 h to 30 d after it is made, not after {seconds} s",
                 hint="give between 1h and 30d",
             )
+        if self.method not in METHODS:
+            raise BadOption(f"{self.method!r} is no method", hint=f"one of {', '.join(METHODS)}")
+        if self.mime_type is not None and not sendable(self.mime_type, " "):
+            raise BadOption("that MIME type has characters that no header can carry")
+
+
+def permitted(content: Content, provider: Provider) -> None:
+    """See that the provider takes what is wished for the File.
+
+    Raises:
+        BadOption: It is known that it does not; see docs/providers.md.
+    """
+    if content.expires_after is not None and not provider.expires:
+        raise BadOption(
+            f"{provider.title or provider.name} lets nobody choose when a File expires",
+            hint="leave --expires-after away, and delete the File when it has served",
+        )
 
 
 def describe(  # noqa: PLR0913  (each is one thing that decides about a job)
@@ -53,6 +74,7 @@ def describe(  # noqa: PLR0913  (each is one thing that decides about a job)
     Raises:
         Refused: It cannot be uploaded.
     """
+    permitted(content, endpoint.provider)
     given = os.fspath(path)
     real, found = inspect(path)
     span = whole(found.size, given)
@@ -76,6 +98,17 @@ def describe(  # noqa: PLR0913  (each is one thing that decides about a job)
         expires_after=content.expires_after,
         part_size=part_size,
         md5=md5,
+        method=content.method,
         given=given,
     )
-    return job, plan(span, part_size=part_size, purpose=content.purpose, limits=limits, path=given)
+    single = content.method == "files"
+    if content.method == "auto":
+        single = endpoint.provider.uploads is False
+    return job, plan(
+        span,
+        part_size=part_size,
+        purpose=content.purpose,
+        limits=limits,
+        path=given,
+        single=single,
+    )

@@ -28,6 +28,7 @@ from chunkup.models import Options, Part, Upload
 from chunkup.pace import Clocks
 from chunkup.planner import cut
 from chunkup.pool import SlotPool
+from chunkup.posting import Posting
 from chunkup.proof import Proof
 from chunkup.retry import Policy, Retry
 from chunkup.search import Search
@@ -114,6 +115,37 @@ class Link:
         )
         return Finalizer(search, state.answer_lost, options.looks, options.patience)
 
+    @property
+    def posting(self) -> Posting:
+        """The single request that makes the job's File without an Upload."""
+        whole, shop = self._ledger.job.span, self._shop
+
+        def moved(sent: int) -> None:
+            self._gauge.moved(whole, sent)
+            self._gauge.look()
+
+        async def reach(request: Callable[[], Awaitable[_Result]]) -> _Result:
+            self._gauge.launch(whole)
+            try:
+                return await shop.policy.persist(
+                    request,
+                    wait_limit=self._wait_limit,
+                    on_retry=partial(self._part_repeated, whole),
+                )
+            finally:
+                self._gauge.land(whole)
+
+        return Posting(
+            ledger=self._ledger,
+            proof=self._proof,
+            api=shop.api,
+            readers=shop.readers,
+            slots=shop.slots,
+            moved=moved,
+            repeat=reach,
+            read_size=shop.options.read_size,
+        )
+
     async def send(self, upload_id: str) -> str | None:
         """Keep the slots full until nothing is missing; the reason if the Upload ended first.
 
@@ -159,7 +191,7 @@ class Link:
                 return ended  # and what is lost with it is told by that
             self._gauge.look()
             if self._clocks.slept(time.monotonic(), time.time()):
-                self._shop.api.forget_connections()
+                self._shop.api.transport.forget_connections()
                 await self.ask_time()  # the Upload may be over since
 
     def _launch(self, group: asyncio.TaskGroup, action: Send, flights: _Flights) -> None:

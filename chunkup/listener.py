@@ -92,6 +92,8 @@ def _say(event: events.Event) -> None:
     match event:
         case events.PartRetried(code=code, message=message, wait=wait):
             log.warning("%s: retrying in %.1f s: %s %s", event.job, wait, code, message)
+        case events.Paused(wait=0, message=message):
+            log.warning("%s: %s", event.job, message)
         case events.Paused(wait=wait, message=message):
             log.warning("%s: pausing %.1f s: %s", event.job, wait, message)
         case events.Late(rate=rate):

@@ -28,7 +28,15 @@ The table
          └─GenerationEnded┴──────────GenerationEnded─────┘
 
     ``Failed`` and ``Cancelled`` end a job from each of the three open states; ``Doubted``
-    leaves a job in ASKED.
+    leaves a job in ASKED. A file that is sent in one request has no Upload: ``CompleteAsked``
+    leads it from NEW to ASKED, and ``CompleteRefused`` back.
+
+One request
+    A server without Uploads takes a file in a single POST. The end of its body is what
+    ``complete`` is to an Upload: without it the server can make nothing of the rest, and once it
+    went out the File may exist whatever becomes of the answer. So ``CompleteAsked`` is recorded
+    when all content has gone out and its end has not; all before it may break and be repeated
+    like a part.
 
 Two generations
     An Upload dies an hour or a day after its birth, and all its parts with it; a job does
@@ -54,6 +62,9 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from chunkup.models import Receipt, RemoteFile, Span, Upload
+
+# The Upload's id in facts about a file that is sent in one request, without any.
+SINGLE: Final = ""
 
 
 class Phase(StrEnum):
@@ -108,13 +119,25 @@ class GenerationEnded:
 class CompleteAsked:
     """``complete`` is about to be asked, with these ids in file order and this MD5.
 
-    ``asked_at`` is server time. ``md5`` is None for a job that goes without.
+    ``asked_at`` is server time. ``md5`` is None for a job that goes without. ``begun`` is when a
+    single request began, in whose course a server may have dated the File.
     """
 
     upload_id: str
     part_ids: tuple[str, ...]
     md5: str | None
     asked_at: float
+    begun: int | None = None
+
+    @property
+    def single(self) -> bool:
+        """Whether it is a single request, and no Upload, that was about to be completed."""
+        return self.upload_id == SINGLE
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """Server times at which a File of it may have been made."""
+        return (self.asked_at,) if self.begun is None else (float(self.begun), self.asked_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +194,7 @@ OPEN: Final = frozenset({Phase.NEW, Phase.SENDING, Phase.ASKED})
 TABLE: Final[dict[Phase, dict[type[Fact], Phase]]] = {
     Phase.NEW: {
         Created: Phase.SENDING,
+        CompleteAsked: Phase.ASKED,
         Failed: Phase.FAILED,
         Cancelled: Phase.CANCELLED,
     },
@@ -183,7 +207,7 @@ TABLE: Final[dict[Phase, dict[type[Fact], Phase]]] = {
         Cancelled: Phase.CANCELLED,
     },
     Phase.ASKED: {
-        CompleteRefused: Phase.SENDING,
+        CompleteRefused: Phase.SENDING,  # or NEW, if it was a single request
         Doubted: Phase.ASKED,
         GenerationEnded: Phase.NEW,
         Completed: Phase.COMPLETED,
@@ -206,7 +230,8 @@ class State:
 
     ``receipts`` are in file order and never overlap. ``ask`` is the last ``CompleteAsked`` of
     this generation, kept after a refusal as the proof that it is. ``doubted`` once a person was
-    told of the doubt about it. ``generation`` is the number of Uploads opened so far.
+    told of the doubt about it. ``generation`` is the number of Uploads opened so far, and of
+    single requests brought to their end.
     """
 
     span: Span
@@ -270,17 +295,16 @@ def apply(state: State, fact: Fact) -> State:
         case GenerationEnded(upload_id):
             _same_upload(state, upload_id)
             return State(state.span, generation=state.generation)
-        case CompleteAsked(upload_id, part_ids, md5):
-            _same_upload(state, upload_id)
-            if state.missing or part_ids != state.part_ids:
-                raise IllegalFact("the ids asked for are not those of a whole file")
-            if state.ask and state.ask.md5 != md5:
-                raise IllegalFact("the proof cannot change once it was given")
-            return replace(state, phase=phase, ask=fact)
+        case CompleteAsked():
+            return replace(
+                _posted(state, fact) if fact.single else _asked(state, fact), phase=phase
+            )
         case CompleteRefused(upload_id):
             _same_upload(state, upload_id)
             if state.doubted:
                 raise IllegalFact("a person was told of a doubt, so the ask was not refused")
+            if state.upload is None:
+                return State(state.span, generation=state.generation)
             return replace(state, phase=phase)
         case Doubted(upload_id):
             _same_upload(state, upload_id)
@@ -305,7 +329,28 @@ def fold(span: Span, facts: Iterable[Fact]) -> State:
     return state
 
 
+def _asked(state: State, fact: CompleteAsked) -> State:
+    """An Upload is about to be completed."""
+    _same_upload(state, fact.upload_id)
+    if state.missing or fact.part_ids != state.part_ids:
+        raise IllegalFact("the ids asked for are not those of a whole file")
+    if state.ask and state.ask.md5 != fact.md5:
+        raise IllegalFact("the proof cannot change once it was given")
+    return replace(state, ask=fact)
+
+
+def _posted(state: State, fact: CompleteAsked) -> State:
+    """A single request is about to be ended."""
+    if state.upload is not None:
+        raise IllegalFact("a file that is sent in parts cannot be sent in one request as well")
+    if fact.part_ids:
+        raise IllegalFact("a single request has no parts")
+    return replace(state, ask=fact, generation=state.generation + 1)
+
+
 def _same_upload(state: State, upload_id: str) -> None:
+    if upload_id == SINGLE and state.upload is None and state.ask is not None:
+        return
     if state.upload is None or state.upload.id != upload_id:
         raise IllegalFact("that is about another Upload")
 
@@ -332,6 +377,11 @@ def _insert(state: State, receipt: Receipt) -> tuple[Receipt, ...]:
 @dataclass(frozen=True, slots=True)
 class Create:
     """Open an Upload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Send all of it in one request; record ``CompleteAsked`` before its end goes out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,17 +431,17 @@ class Finish:
     failure: Failed | None = None
 
 
-Action = Create | Send | Ask | Settle | End | Finish
+Action = Create | Post | Send | Ask | Settle | End | Finish
 
 
-def next_action(state: State, now: float) -> Action:
-    """What to do next. ``now`` is server time.
+def next_action(state: State, now: float, *, single: bool = False) -> Action:
+    """What to do next. ``now`` is server time; ``single`` asks for one request, not for parts.
 
     It knows nothing of what is already under way: the caller subtracts that.
     """
     match state:
         case State(phase=Phase.NEW):
-            return Create()
+            return Post() if single else Create()
         case State(phase=Phase.SENDING, upload=Upload() as upload):
             if upload.expires_at is not None and now >= upload.expires_at:
                 return End(upload.id, "expired")

@@ -6,13 +6,17 @@ server gave them.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, get_args
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 
 # The official helper sends 64 MiB parts, so a server that says "64 MB" takes this much.
 PART_SIZE: Final = 64 * MIB
+
+# How a file is sent: in parts, in a single request, or in parts wherever the server takes them.
+Method = Literal["auto", "uploads", "files"]
+METHODS: Final = get_args(Method)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -115,13 +119,17 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An Upload as the server describes it: mortal, and known only by its answer to create."""
+    """An Upload as the server describes it: mortal, and known only by its answer to create.
+
+    ``owner`` is whose it is, by that answer's headers: organization and project.
+    """
 
     id: str
     created_at: int
     expires_at: int | None
     status: str = "pending"
     file: RemoteFile | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +168,7 @@ class Job:
     expires_after: int | None = None
     part_size: int = PART_SIZE
     md5: bool = True
-    method: str = "uploads"
+    method: str = "auto"
     given: str | None = None
 
     @property

@@ -7,10 +7,16 @@ from chunkup.models import Limits, Part, Plan, Span
 from chunkup.text import duration_text, size_text
 
 
-def plan(
-    span: Span, *, part_size: int, purpose: str, limits: Limits, path: str = "the file"
+def plan(  # noqa: PLR0913  (what a plan follows from)
+    span: Span,
+    *,
+    part_size: int,
+    purpose: str,
+    limits: Limits,
+    path: str = "the file",
+    single: bool = False,
 ) -> Plan:
-    """Cut a stretch into parts that the provider takes.
+    """Cut a stretch into parts that the provider takes, or into one for a ``single`` request.
 
     Raises:
         BadOption: The part size is not between 1 and the provider's limit.
@@ -21,14 +27,26 @@ def plan(
             f"a part size of {part_size} bytes is not between 1 and {limits.part}",
             hint=f"leave --part-size away, or give at most {size_text(limits.part)}",
         )
-    most = limits.largest(purpose)
+    fits(span, purpose, limits, single=single, path=path)
+    return Plan(span, span.size if single else part_size)
+
+
+def fits(
+    span: Span, purpose: str, limits: Limits, *, single: bool = False, path: str = "the file"
+) -> None:
+    """See that a provider takes so much, in parts or in one request.
+
+    Raises:
+        TooLarge: It does not.
+    """
+    most = limits.largest(purpose, single=single)
     if most is not None and span.size > most:
+        how = " in one request" if single else ""
         raise TooLarge(
             f"{path} has {size_text(span.size)}, more than the {size_text(most)} that this "
-            f"provider takes for purpose {purpose}",
+            f"provider takes{how} for purpose {purpose}",
             hint=f"cut the file into pieces of at most {size_text(most)} and upload each",
         )
-    return Plan(span, part_size)
 
 
 def whole(size: int, path: str = "the file") -> Span:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from chunkup.errors import SourceChanged
-from chunkup.machine import State
+from chunkup.machine import CompleteAsked, State
 from chunkup.models import Fingerprint, Job, Receipt, Source, Span
 from chunkup.planner import cut
 from chunkup.pool import SlotPool
@@ -51,8 +51,8 @@ class Proof:
         """Whether the file was looked at in this run."""
         return self._source is not None
 
-    def open(self, state: State) -> None:
-        """Look at the file and begin the pass.
+    def open(self, state: State, *, single: bool = False) -> None:
+        """Look at the file and begin the pass, over all at once for a ``single`` request.
 
         Raises:
             SourceGone: It is not there.
@@ -62,6 +62,9 @@ class Proof:
         if found.size != self._job.fingerprint.size:
             raise _changed(self._job, found)
         self._source = Source(self._job.path, self._job.span, found)
+        if single:
+            self._begin([self._job.span] if self._job.md5 else []).allow(self._job.span.stop)
+            return
         self._old = frozenset(state.receipts)
         held = [receipt.span for receipt in state.receipts]
         missing = list(cut(state.missing, (), self._job.part_size)) if self._job.md5 else []
@@ -129,14 +132,37 @@ class Proof:
             raise changed(self._job.path)
         return self._pass.md5() if self._pass is not None and self._job.md5 else None
 
+    async def agrees(self, digest: str, earlier: CompleteAsked | None) -> str | None:
+        """Whether a single request sent what the file is; the MD5 in hex.
+
+        None for a job without MD5. ``digest`` is of all that went out; ``earlier`` is the ask that
+        may have been carried out, and whose content this has to be as well.
+
+        Raises:
+            SourceChanged: It did not, or the file is another now.
+            SourceGone: It cannot be read any more.
+        """
+        span, md5 = self._job.span, None
+        if self._pass is not None and self._job.md5:
+            await self._pass.reach(span.stop)
+            md5 = self._pass.md5()
+            if self._pass.digests[span] != digest:
+                raise changed(self._job.path)
+        if look_again(self._job.path) != self.source.fingerprint:
+            raise changed(self._job.path)
+        if earlier is not None and earlier.md5 != md5:
+            raise _changed(self._job, None)
+        return md5
+
     async def close(self) -> None:
         """End the pass."""
         if self._pass is not None:
             await self._pass.close()
 
-    def _begin(self, spans: Iterable[Span]) -> None:
-        self._pass = Pass(self.source, tuple(spans), md5=self._job.md5)
-        self._pass.start()
+    def _begin(self, spans: Iterable[Span]) -> Pass:
+        begun = self._pass = Pass(self.source, tuple(spans), md5=self._job.md5)
+        begun.start()
+        return begun
 
     def _compare(self, receipts: Iterable[Receipt]) -> None:
         digests = self._pass.digests if self._pass is not None else {}

@@ -15,10 +15,11 @@ from chunkup.errors import (
     Rejected,
     TooSlow,
 )
-from chunkup.finalizer import Done, Hopeless, NotDone, Outcome, Over
+from chunkup.finalizer import Asking, Completion, Done, Hopeless, NotDone, Outcome, Over
 from chunkup.ledger import Ledger
 from chunkup.link import Link, Workshop
 from chunkup.machine import (
+    SINGLE,
     AnswerLost,
     Ask,
     CompleteAsked,
@@ -32,13 +33,14 @@ from chunkup.machine import (
     Finish,
     GenerationEnded,
     Phase,
+    Post,
     Send,
     Settle,
     State,
     next_action,
 )
 from chunkup.models import Job, RemoteFile, Upload
-from chunkup.planner import cut, in_time
+from chunkup.planner import cut, fits, in_time
 from chunkup.proof import Proof
 from chunkup.text import size_text
 from chunkup.verdicts import FINAL, Complaint, complaint
@@ -83,6 +85,9 @@ class Run:
         self._moved = moved
         self._proof = Proof(ledger.job, shop.slots, suspect=moved)
         self._link = Link(ledger, shop, self._proof)
+        # Whether it goes in one request: it was asked for, or there are no Uploads.
+        wish, known = ledger.job.method, shop.api.provider.uploads
+        self._single = wish == "files" or (wish == "auto" and known is False)
         self._created = 0
         self._lost: list[str] = []
         self._concluded = False
@@ -103,10 +108,14 @@ class Run:
         try:
             await self._prepare()
             while True:
-                action = next_action(self._ledger.state, self._shop.api.server_now())
+                action = next_action(
+                    self._ledger.state, self._shop.api.server_now(), single=self._single
+                )
                 match action:
                     case Create():
                         await self._create()
+                    case Post():
+                        await self._post()
                     case Send(upload_id):
                         ended = await self._link.send(upload_id)
                         if ended is not None:
@@ -114,8 +123,10 @@ class Run:
                     case Ask():
                         await self._ask(action)
                     case Settle(ask, look_only):
-                        settling = self._link.finalizer.settle(ask, look_only=look_only)
-                        await self._conclude(settling, ask)
+                        finalizer = self._link.finalizer
+                        await self._conclude(
+                            finalizer.settle(self._asking(ask), look_only=look_only)
+                        )
                     case End(upload_id, reason):
                         await self._end(upload_id, reason)
                     case Finish(file, failure):
@@ -127,14 +138,16 @@ class Run:
 
     async def _prepare(self) -> None:
         state = self._ledger.state
+        single = self._single and state.upload is None
         if state.phase in {Phase.NEW, Phase.SENDING}:
-            self._proof.open(state)
+            self._proof.open(state, single=single)
         done_parts = len(state.receipts)
+        to_send = 1 if single else sum(1 for _ in cut(state.missing, (), self._job.part_size))
         self._ledger.tell(
             events.JobStarted,
             size=self._job.size,
             done=state.done,
-            parts=done_parts + sum(1 for _ in cut(state.missing, (), self._job.part_size)),
+            parts=done_parts + to_send,
             done_parts=done_parts,
             continued=self._continued,
         )
@@ -148,8 +161,12 @@ class Run:
         if not state.answer_lost:
             # What was in flight when the last run ended may be stored all the same.
             await self._ledger.record(AnswerLost(upload.id))
-        if not self._shop.api.knows_time:
+        transport = self._shop.api.transport
+        if not transport.knows_time or (upload.owner is not None and transport.owner is None):
             await self._link.ask_time()
+        if None not in {upload.owner, transport.owner}:
+            # The server knows better than a hash of the key, which may have been replaced.
+            self._same_account = upload.owner == transport.owner
         await self._proof.settle_suspicion(state)
         self._begin(upload)
 
@@ -171,6 +188,9 @@ class Run:
         try:
             upload = await self._link.reach(partial(self._shop.api.create, self._job))
         except Rejected as error:
+            if self._falls_back(error):
+                await self._fall_back(error)
+                return
             final = error.answer is not None and error.answer.status in FINAL
             if final and not error.retryable:
                 await self._ledger.record(Failed(error.code, error.message))
@@ -184,6 +204,47 @@ class Run:
             expires_at=upload.expires_at,
             generation=self._ledger.state.generation,
         )
+
+    def _falls_back(self, refusal: Rejected) -> bool:
+        """Whether a refused Upload says that this server takes none, or none of this purpose."""
+        if self._job.method != "auto" or self._created or refusal.answer is None:
+            return False
+        answer = refusal.answer
+        return answer.status in {404, 405, 501} or (
+            answer.status == 400 and "purpose" in f"{answer.param} {answer.message}".lower()
+        )
+
+    async def _fall_back(self, refusal: Rejected) -> None:
+        """Send it in one request from here on.
+
+        Raises:
+            TooLarge: It does not fit into one.
+        """
+        limits = self._shop.api.provider.limits
+        fits(self._job.span, self._job.purpose, limits, single=True, path=self._job.path)
+        self._single = True
+        await self._proof.close()
+        self._proof.open(self._ledger.state, single=True)
+        status = refusal.answer.status if refusal.answer else 0
+        takes = "no Uploads of this purpose" if status == 400 else "no Uploads"
+        self._ledger.tell(
+            events.Paused,
+            wait=0.0,
+            message=f"this server takes {takes} ({status}); sending the file in one request",
+        )
+
+    async def _post(self) -> None:
+        if not self._same_account:
+            raise self._other_account("nothing of it was sent yet")
+        if not self._shop.api.transport.knows_time:
+            # The File will be known by the moment at which the server says that it was made.
+            await self._link.ask_time()
+        if not self._proof.is_open:
+            self._proof.open(self._ledger.state, single=True)
+        await self._conclude(self._link.finalizer.ask(self._link.posting))
+
+    def _asking(self, ask: CompleteAsked) -> Asking:
+        return self._link.posting if ask.single else Completion(ask)
 
     def _check_chance(self) -> None:
         """A new Upload after one that was lost must have a chance to be finished.
@@ -235,16 +296,16 @@ class Run:
         ask = CompleteAsked(action.upload_id, action.part_ids, md5, now())
         await self._ledger.record(ask)
         self._ledger.tell(events.Completing, md5=md5)
-        await self._conclude(self._link.finalizer.ask(ask), ask)
+        await self._conclude(self._link.finalizer.ask(self._asking(ask)))
 
-    async def _conclude(self, asking: Awaitable[Outcome], ask: CompleteAsked) -> None:
+    async def _conclude(self, asking: Awaitable[Outcome]) -> None:
         try:
             outcome = await asking
         except BadAnswer as error:
             await self._ledger.record(Failed(error.code, error.message))
             raise
         except OutcomeUnknown:
-            await self._ledger.record(Doubted(ask.upload_id))
+            await self._ledger.record(Doubted(self._asked_for))
             raise
         match outcome:
             case Done(file, recovered):
@@ -252,16 +313,22 @@ class Run:
                 self._concluded = True
                 self._ledger.tell(events.Completed, file=file, recovered=recovered)
             case NotDone(reason):
-                await self._ledger.record(CompleteRefused(ask.upload_id, reason.code))
+                if self._ledger.state.phase is Phase.ASKED:  # a single request may not come so far
+                    await self._ledger.record(CompleteRefused(self._asked_for, reason.code))
                 raise reason
             case Over(why):
-                await self._end(ask.upload_id, why)
+                await self._end(self._asked_for, why)
             case Hopeless(refusal):
-                refusal = _explained(refusal)
+                refusal = _explained(refusal, self._job, single=self._asked_for == SINGLE)
                 await self._ledger.record(Failed(refusal.code, refusal.message))
                 raise refusal
             case _:
                 assert_never(outcome)
+
+    @property
+    def _asked_for(self) -> str:
+        ask = self._ledger.state.ask
+        return SINGLE if ask is None else ask.upload_id
 
     def _finish(self, file: RemoteFile | None, failure: Failed | None) -> RemoteFile:
         if file is not None:
@@ -273,11 +340,15 @@ class Run:
         raise JobEnded(f"job {self._job.id} {why}", hint="upload the file anew")
 
 
-def _explained(refusal: Rejected) -> Rejected:
+def _explained(refusal: Rejected, job: Job, *, single: bool) -> Rejected:
     """A refusal of the content, with what it can mean where that is known."""
     about = complaint(refusal.answer) if refusal.answer else Complaint.OTHER
-    if about not in _ALTERED:
+    why = _ALTERED.get(about)
+    if single and about is Complaint.SIZE:
+        why = (
+            f"it is {size_text(job.size)} in one request, and --method uploads sends parts where "
+            "a server takes them"
+        )
+    if why is None:
         return refusal
-    return Rejected(
-        f"{refusal.message}; {_ALTERED[about]}; no File was made", answer=refusal.answer
-    )
+    return Rejected(f"{refusal.message}; {why}; no File was made", answer=refusal.answer)

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from chunkup.api import Api
+from chunkup.body import quoted
 from chunkup.errors import (
     BadAnswer,
     BadOption,
@@ -72,11 +73,14 @@ class Search:
         """
         lenient = ended or not self.api.provider.stamps
         taken = await self.claimed()
+        purposes = {self.job.purpose} if self.api.provider.labels else {self.job.purpose, ""}
         found = []
-        for file in await self._listed(min(self.upload.created_at, *asked_at) - SLACK):
-            if file.id in taken or file.purpose != self.job.purpose:
+        # A single request has no Upload, and some servers do not say when theirs was made.
+        born = self.upload.created_at or min(asked_at)
+        for file in await self._listed(min(born, *asked_at) - SLACK):
+            if file.id in taken or file.purpose not in purposes:
                 continue
-            if file.filename != self.job.filename:
+            if not _same_name(file.filename, self.job.filename):
                 continue
             later = lenient and any(
                 -SLACK <= file.created_at - asked <= _WHILE for asked in asked_at
@@ -168,12 +172,11 @@ class Search:
         return file
 
     def _difference(self, file: RemoteFile) -> str | None:
-        for name, theirs, ours in (
-            ("name", file.filename, self.job.filename),
-            ("purpose", file.purpose, self.job.purpose),
-        ):
-            if theirs and theirs != ours:
-                return f"{name}: {theirs!r}, not {ours!r}"
+        name, purpose = self.job.filename, self.job.purpose
+        if file.filename and not _same_name(file.filename, name):
+            return f"name: {file.filename!r}, not {name!r}"
+        if file.purpose and file.purpose != purpose:
+            return f"purpose: {file.purpose!r}, not {purpose!r}"
         return None
 
     async def _listed(self, oldest: float) -> list[RemoteFile]:
@@ -183,16 +186,24 @@ class Search:
         """
         files: dict[str, RemoteFile] = {}
         after: str | None = None
-        for _ in range(_PAGES):
-            page, more = await self.reach(partial(self.api.list_files, self.job.purpose, after))
+        for number in range(_PAGES):
+            ask = partial(self.api.list_files, self.job.purpose, after, page=number)
+            page, more = await self.reach(ask)
             new = [file for file in page if file.id not in files]
             files.update((file.id, file) for file in new)
-            if not new or not more or min(file.created_at for file in page) < oldest:
+            # Not every server can be told to begin with the newest.
+            falling = bool(page) and page[0].created_at > page[-1].created_at
+            if not new or not more or (falling and page[-1].created_at < oldest):
                 break
             if len(files) > _FILES:
                 break
             after = page[-1].id
         return list(files.values())
+
+
+def _same_name(theirs: str, ours: str) -> bool:
+    """Whether two names are one, also to a server that keeps them as a form spells them."""
+    return quoted(theirs) == quoted(ours)
 
 
 def minutes(patience: float) -> Iterator[float]:

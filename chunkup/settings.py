@@ -4,8 +4,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
+from chunkup.endpoint import Signer
 from chunkup.key import KeySource
 from chunkup.models import Limits, Options
+from chunkup.providers import Auth, Provider
 
 if TYPE_CHECKING:
     import aiohttp
@@ -40,6 +42,13 @@ class Settings(TypedDict, total=False):
     no_key: bool
     journal: str | os.PathLike[str] | None
     limits: Limits | None
+    preset: str | Provider | None
+    auth: Auth | None
+    query: Mapping[str, str] | None
+    signer: Signer | None
+    cacert: str | os.PathLike[str] | None
+    client_cert: str | os.PathLike[str] | None
+    client_key: str | os.PathLike[str] | None
     part_size: int
     md5: bool
     options: Options | None

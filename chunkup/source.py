@@ -23,7 +23,7 @@ from xxhash import xxh3_128
 from chunkup.errors import NoSuchFile, NotAFile, SourceChanged, SourceGone, Unreadable
 from chunkup.models import Fingerprint, Source, Span
 from chunkup.outlast import outlast
-from chunkup.provider import MIME_TYPES
+from chunkup.providers import MIME_TYPES
 
 _PASS_READ: Final = 1 << 20
 _PUT_BACK: Final = "put the file back as it was, then resume"

@@ -12,24 +12,39 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from chunkup import dataset
 from chunkup.dataset import Dataset, InOrder, Result
-from chunkup.endpoint import resolve
+from chunkup.endpoint import Signer, resolve
 from chunkup.engine import Engine, Orders
 from chunkup.errors import JournalTrouble
 from chunkup.events import Event
+from chunkup.files import Files
+from chunkup.files.uploads import Uploads
 from chunkup.handles import AsyncRun, Feed
 from chunkup.intake import Content
 from chunkup.journal import Journal, default_path
 from chunkup.key import KeySource
 from chunkup.ledger import Emit
 from chunkup.listener import OnEvent, careful
-from chunkup.models import PART_SIZE, Account, Job, JobInfo, Limits, Options, Plan, RemoteFile
+from chunkup.models import (
+    PART_SIZE,
+    Account,
+    Job,
+    JobInfo,
+    Limits,
+    Method,
+    Options,
+    Plan,
+    RemoteFile,
+)
 from chunkup.overview import overview
+from chunkup.providers import Auth, Provider
 from chunkup.render import make_renderer
-from chunkup.settings import Changes
+from chunkup.sdk import arguments_of
+from chunkup.settings import Changes, Settings
 from chunkup.stops import Home
 
 if TYPE_CHECKING:
     import aiohttp
+    import openai
 
 
 class AsyncUploader:
@@ -51,7 +66,8 @@ class AsyncUploader:
             once more, and the request sent again if the key is another now. The first key names
             the account for as long as the uploader lives, whatever replaces it; to another
             uploader that starts with another key the jobs are another account's, and it goes
-            on with them one by one, by their ids.
+            on with them one by one, by their ids: whole, if the server names the same
+            organization and project for both keys, else only as far as their Uploads live.
         organization: Default ``OPENAI_ORG_ID``.
         project: Default ``OPENAI_PROJECT_ID``.
         headers: More headers for every request.
@@ -59,7 +75,18 @@ class AsyncUploader:
         no_key: Send no key.
         journal: The journal's file; default ``CHUNKUP_JOURNAL``, then in the user's state
             folder.
-        limits: What the server takes, in bytes; default what OpenAI documents.
+        limits: What the server takes, in bytes; default what its preset says.
+        preset: Whose ways the server has, such as ``azure``; default by the URL's host.
+        auth: How the key is sent; default as the preset says.
+        query: Added to every URL.
+        signer: Who makes the address and the headers of every request, in the place of all the
+            above but ``headers``; see :meth:`from_openai`.
+        cacert: The file of authorities (PEM) to trust instead of the operating system's; default
+            ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``.
+        client_cert: The file of a certificate (PEM) to show to a server that asks for one; default
+            ``OPENAI_MTLS_CLIENT_CERT_FILE``.
+        client_key: The file of its private key, without a passphrase; default the same file, or
+            ``OPENAI_MTLS_CLIENT_KEY_FILE``.
         part_size: Bytes of a part, 1 to the provider's limit (64 MiB at OpenAI).
         md5: Whether to compute the MD5 of the whole and send it with ``complete``.
         options: How hard to try.
@@ -84,6 +111,13 @@ class AsyncUploader:
         no_key: bool = False,
         journal: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
+        preset: str | Provider | None = None,
+        auth: Auth | None = None,
+        query: Mapping[str, str] | None = None,
+        signer: Signer | None = None,
+        cacert: str | os.PathLike[str] | None = None,
+        client_cert: str | os.PathLike[str] | None = None,
+        client_key: str | os.PathLike[str] | None = None,
         part_size: int = PART_SIZE,
         md5: bool = True,
         options: Options | None = None,
@@ -100,6 +134,13 @@ class AsyncUploader:
             allow_http=allow_http,
             no_key=no_key,
             limits=limits,
+            preset=preset,
+            auth=auth,
+            query=query,
+            signer=signer,
+            cacert=cacert,
+            client_cert=client_cert,
+            client_key=client_key,
         )
         self._engine = Engine(
             endpoint,
@@ -114,6 +155,38 @@ class AsyncUploader:
         self._working: set[AsyncRun | Feed[Any]] = set()
         self._siblings: list[AsyncUploader] = []
         self._of: AsyncUploader | None = None
+
+    @classmethod
+    def from_openai(
+        cls, client: "openai.OpenAI | openai.AsyncOpenAI", **settings: Unpack[Settings]
+    ) -> Self:
+        """An uploader that an SDK client signs for: the address and the account are the client's.
+
+        The client is asked anew for the URL and the headers of every request, so all of these
+        work as in the client's own calls: keys, callables that give them, Entra tokens and what
+        provides them, workload identities, ``organization``, ``project``, ``default_headers``,
+        ``default_query``, Azure's ``api_version`` and ``azure_deployment``, subclasses with ways
+        of their own. Nothing is asked before the first call. A blocking client is asked on
+        threads of its own; what an asynchronous one awaits must work on the loop of this uploader.
+
+        Connections are ours: the client's ``timeout`` and ``max_retries`` and its
+        ``http_client``'s limits, timeouts and redirects mean nothing here. A client certificate
+        in its ``verify`` or ``cert`` cannot be seen from outside: give it as ``client_cert``.
+
+        Jobs are the account's of the first key that the client sends, as without a client. Tokens
+        of an hour, such as Entra's, name nobody: then the address, organization and project do.
+
+        Args:
+            client: ``OpenAI``, ``AsyncOpenAI``, ``AzureOpenAI`` or ``AsyncAzureOpenAI``, of
+                openai 1.55.3 or later.
+            **settings: All other arguments of this class.
+
+        Raises:
+            Refused: It is no such client, or has what only its own connections can do, such as a
+                transport, a proxy or a ``verify`` of its own; the message names it, and the hint
+                what to set here instead.
+        """
+        return cls(**arguments_of(client, settings))
 
     async def __aenter__(self) -> Self:
         await self._engine.journal()
@@ -188,6 +261,18 @@ class AsyncUploader:
         run.when_over(partial(self._working.discard, run))
         return run
 
+    # --- the calls themselves ---------------------------------------------------------------
+
+    @property
+    def files(self) -> Files:
+        """The Files API: make, list, look at, download and delete Files."""
+        return Files(self._engine, self.start, self._watched)
+
+    @property
+    def uploads(self) -> Uploads:
+        """The Uploads API call by call, for programs that drive an Upload themselves."""
+        return Uploads(self._engine)
+
     # --- one file ---------------------------------------------------------------------------
 
     async def upload(  # noqa: PLR0913  (the content's own properties)
@@ -198,6 +283,7 @@ class AsyncUploader:
         filename: str | None = None,
         mime_type: str | None = None,
         expires_after: int | None = None,
+        method: Method = "auto",
         fresh: bool = False,
         on_event: OnEvent | None = None,
     ) -> RemoteFile:
@@ -210,6 +296,8 @@ class AsyncUploader:
             filename: The File's name; default the path's last part.
             mime_type: Default by the name's extension.
             expires_after: Seconds after creation at which the File vanishes, 3600 to 2592000.
+            method: ``uploads`` sends parts, ``files`` a single request; ``auto`` sends parts, but a
+                single request where the server takes none, or none of this purpose.
             fresh: End an unfinished upload of this file and start over.
             on_event: Called with every event; never awaited. One that raises is not called
                 again.
@@ -227,6 +315,7 @@ class AsyncUploader:
             filename=filename,
             mime_type=mime_type,
             expires_after=expires_after,
+            method=method,
             fresh=fresh,
             on_event=on_event,
         )
@@ -239,13 +328,14 @@ class AsyncUploader:
         filename: str | None = None,
         mime_type: str | None = None,
         expires_after: int | None = None,
+        method: Method = "auto",
         fresh: bool = False,
         on_event: OnEvent | None = None,
     ) -> AsyncRun:
         """Begin what :meth:`upload` does and return at once; needs a running loop."""
 
         async def work(on_event: OnEvent) -> RemoteFile:
-            content = Content(purpose, filename, mime_type, expires_after)
+            content = Content(purpose, filename, mime_type, expires_after, method)
             wanted, _ = self._engine.describe(path, content)
             (adopted,) = await self._engine.adopt([wanted], fresh=fresh)
             with self._shown(on_event) as emit:
@@ -322,6 +412,7 @@ class AsyncUploader:
         purpose: str,
         mime_type: str | None = None,
         expires_after: int | None = None,
+        method: Method = "auto",
         fresh: bool = False,
         on_event: OnEvent | None = None,
     ) -> AsyncGenerator[Result]:
@@ -333,7 +424,7 @@ class AsyncUploader:
         Raises:
             Refused: One of them cannot be uploaded; nothing was sent.
         """
-        content = Content(purpose, None, mime_type, expires_after)
+        content = Content(purpose, None, mime_type, expires_after, method)
         names = [os.fspath(path) for path in paths]
         many = await dataset.asked_for(self._engine, names, content, fresh=fresh)
         async with aclosing(self._in_order(many, on_event)) as results:
@@ -429,7 +520,7 @@ class AsyncUploader:
         """
         return await self._engine.cancel(await (await self._engine.journal()).job(job_id))
 
-    def plan(
+    def plan(  # noqa: PLR0913  (as upload)
         self,
         path: str | os.PathLike[str],
         *,
@@ -437,13 +528,15 @@ class AsyncUploader:
         filename: str | None = None,
         mime_type: str | None = None,
         expires_after: int | None = None,
+        method: Method = "auto",
     ) -> tuple[Job, Plan]:
         """What :meth:`upload` would do with these arguments; sends and writes nothing.
 
         Raises:
             Refused: It cannot be uploaded.
         """
-        return self._engine.describe(path, Content(purpose, filename, mime_type, expires_after))
+        content = Content(purpose, filename, mime_type, expires_after, method)
+        return self._engine.describe(path, content)
 
     async def journal(self) -> Journal:
         """The journal, opened now if it was not."""

@@ -18,17 +18,24 @@ from chunkup.errors import (
     Forbidden,
     NotFound,
     OutOfQuota,
+    ProxyRefused,
     Rejected,
     ServerTrouble,
     Throttled,
     Unauthorized,
+    WantsCertificate,
 )
 from chunkup.models import Answer
+from chunkup.providers import REPEATS
 from chunkup.text import printable
 
 # Thirty years, in seconds: who asks for a longer wait asks for none that anybody could make.
 FOREVER: Final = 1e9
 
+# nginx's pages 496 and 495, which it sends as 400 (ngx_http_special_response.c, 1.22).
+_NO_CERTIFICATE: Final = re.compile(
+    r"<title>400 (?:No required SSL certificate was sent|The SSL certificate error)</title>"
+)
 _TITLE: Final = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^<>]*>")
 # Not "could not be completed", which is said of requests.
@@ -59,6 +66,7 @@ _VERDICTS: Final[dict[int, tuple[type[ChunkupError], bool]]] = {
     408: (ServerTrouble, True),
     409: (ServerTrouble, True),
     425: (ServerTrouble, True),
+    407: (ProxyRefused, False),
     429: (Throttled, True),
     501: (Rejected, False),
     505: (Rejected, False),
@@ -68,19 +76,27 @@ _VERDICTS: Final[dict[int, tuple[type[ChunkupError], bool]]] = {
 # content will always be refused.
 FINAL: Final = frozenset({400, 413, 415, 422})
 
-_NO_UPLOADS = "this server seems to have no Uploads; check the base URL, which mostly ends in /v1"
+_NO_UPLOADS = (
+    "this server seems to have no Uploads; check the base URL, which mostly ends in /v1, or do "
+    "without them: --method files"
+)
+_NO_FILES = "this server seems to have no Files; check the base URL, which mostly ends in /v1"
 _ELSEWHERE = "it points elsewhere, and no redirect is followed; check the base URL"
 
 # What a person can do about a refusal, where that is known.
 _REPAIRS: Final = {
     401: "check the key that is set; what was accepted is kept",
     403: "check what the key may do in this project; what was accepted is kept",
-    407: "a proxy on the way wants a password",
+    407: "a proxy on the way wants a user name and a password; name it as "
+    "http://USER:PASSWORD@HOST:PORT",
 }
 _REPAIRS_OF: Final[dict[tuple[str, int], str]] = {
     (Call.CREATE, 404): _NO_UPLOADS,
     (Call.CREATE, 405): _NO_UPLOADS,
     (Call.CREATE, 501): _NO_UPLOADS,
+    (Call.POST, 404): _NO_FILES,
+    (Call.POST, 405): _NO_FILES,
+    (Call.LIST, 404): _NO_FILES,
     (Call.PART, 413): "smaller parts may be taken, see --part-size; what was accepted is kept",
 }
 
@@ -101,10 +117,14 @@ def interpret(
     answer = read_answer(status, lower, body, now=now)
     text = f"the server would not {what}: {status}"
     if answer.message:
-        text += f" {answer.message}"
+        # Pages that servers make by themselves begin with the status.
+        text += f" {answer.message.removeprefix(f'{status} ')}"
     if status == 429 and answer.code == "insufficient_quota":
         text += " (raise the account's limit; what was accepted is kept)"
         return OutOfQuota(text, answer=answer)
+    if status == 400 and _NO_CERTIFICATE.search(body):
+        text += " (--client-cert and --client-key name one; what was accepted is kept)"
+        return WantsCertificate(text, answer=answer)
     repair = _REPAIRS_OF.get((what, status)) or _REPAIRS.get(status)
     if repair is None and 300 <= status < 400:
         repair = _ELSEWHERE
@@ -125,10 +145,12 @@ def read_answer(
         parsed = json.loads(body)
     except (ValueError, RecursionError):
         parsed = None
-    # The official shape nests under "error"; gateways use "message" or "detail" at the top.
+    # The official shape nests under "error"; gateways use "message" or "detail" at the top, and
+    # Portkey's "html-message" for what is no JSON behind it.
     found = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     fields = found if isinstance(found, dict) else {}
-    message = fields.get("message") or fields.get("detail") or found or _words(body)
+    said = (fields.get(name) for name in ("message", "detail", "html-message"))
+    message = next(filter(None, said), None) or found or _words(body)
     code = fields.get("code")
     if isinstance(code, int) or (isinstance(code, str) and code.isdigit()):
         # Some gateways repeat the status there, and leave the word in the type.
@@ -201,6 +223,20 @@ def http_date(text: str | None) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
+
+def repeated(headers: Mapping[str, str]) -> bool:
+    """Whether a gateway says that it sent a request on more than once, by itself."""
+    return any(headers.get(name, "0").strip() not in {"", "0"} for name in REPEATS)
+
+
+def owner_of(headers: Mapping[str, str]) -> str | None:
+    """In whose name a server answered, or None: it knows the key's organization and project.
+
+    ``openai-organization`` and ``openai-project``, as recorded from the real API.
+    """
+    names = [headers.get(f"openai-{what}") or "" for what in ("organization", "project")]
+    return printable("/".join(names), 400) if any(names) else None
 
 
 class Complaint(StrEnum):

@@ -8,7 +8,7 @@ from typing import Final
 
 import aiohttp
 
-from chunkup.body import PartBody
+from chunkup.body import FormBody
 from chunkup.errors import Unreachable
 from chunkup.pace import Clocks, Verdict, Watch
 
@@ -17,7 +17,7 @@ _TICK: Final = 1.0
 
 @asynccontextmanager
 async def watched(
-    body: PartBody, tracker: aiohttp.UploadTracker, stall: float, moved: Callable[[int], None]
+    body: FormBody, tracker: aiohttp.UploadTracker, stall: float, moved: Callable[[int], None]
 ) -> AsyncIterator[None]:
     """Look at a part's progress once a second; cut what is hopeless."""
     loop = asyncio.get_running_loop()
@@ -31,7 +31,7 @@ async def watched(
         moved(sent)
         now = loop.time()
         slept = clocks.slept(now, time.time())
-        verdict = watch.look(now, sent, whole=sent >= body.part_size, slept=slept)
+        verdict = watch.look(now, sent, whole=sent >= body.content_size, slept=slept)
         if verdict is Verdict.HEALTHY:
             timer = loop.call_later(_TICK, tick)
         else:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chunkup.api import Api
-from chunkup.body import PartBody
+from chunkup.body import FormBody
 from chunkup.errors import ChunkupError, ServerTrouble, Unreachable
 from chunkup.models import Part, Receipt, Source
 from chunkup.pool import GivenBack, Slot, SlotPool
@@ -77,7 +77,7 @@ async def send_part(request: PartRequest, hands: Hands) -> Sent | Refusal:
         slot.begin()
         hands.moved(part, 0)
         chunks = hands.readers.read(request.source, part, request.read_size)
-        body = PartBody(chunks, part.size)
+        body = FormBody(chunks, part.size)
         try:
             part_id = await hands.api.add_part(
                 request.upload_id, body, lambda sent: moved(slot, sent)
@@ -86,6 +86,9 @@ async def send_part(request: PartRequest, hands: Hands) -> Sent | Refusal:
             # What was handed over to the last byte may arrive without us.
             lost = lost or body.xxh3 is not None
             raise
+        finally:
+            # What a gateway sent before its last attempt may have been stored as well.
+            lost = lost or body.repeated
         moved(slot, part.size)
         slot.accepted()
         return Receipt(part, part_id, body.xxh3 or "")

@@ -55,9 +55,10 @@ class Returning:
 
 @dataclass
 class Gateway:
-    """Where to send instead, and what happens to everything on the way."""
+    """Where to send instead, where that goes on to, and what happens to everything on the way."""
 
     url: str
+    target: str
     onward: Callable[[Passing], None] = lambda passing: None
     back: Callable[[Returning], None] = lambda returning: None
     calls: list[str] = field(default_factory=list)
@@ -66,7 +67,7 @@ class Gateway:
 @asynccontextmanager
 async def gateway(target: str) -> AsyncIterator[Gateway]:
     """A gateway to the server at this base URL; it buffers bodies, as most of them do."""
-    made = Gateway("")
+    made = Gateway("", target)
     async with ClientSession(cookie_jar=DummyCookieJar(), auto_decompress=False) as session:
 
         async def handle(request: web.Request) -> web.Response:
@@ -80,7 +81,7 @@ async def gateway(target: str) -> AsyncIterator[Gateway]:
             made.onward(passing)
             async with session.request(
                 request.method,
-                URL(target).join(URL(request.raw_path, encoded=True)),
+                URL(made.target).join(URL(request.raw_path, encoded=True)),
                 headers=passing.headers,
                 data=_pieces(passing.body) if passing.chunked else passing.body or None,
                 skip_auto_headers=("Content-Type", "User-Agent"),

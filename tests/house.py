@@ -25,7 +25,10 @@ HASTY = Options(retries=3, looks=(0.0,), patience=0.0, offline_wait=0.0)
 
 
 def call_of(request: web.Request) -> str:
-    """Which call a request is: ``create part complete cancel list retrieve content delete``."""
+    """Which call a request is.
+
+    ``create part complete cancel post list retrieve content delete``, or ``other``.
+    """
     match request.method, request.path.removeprefix("/v1").strip("/").split("/"):
         case "POST", ["uploads"]:
             return "create"
@@ -33,6 +36,8 @@ def call_of(request: web.Request) -> str:
             return "part"
         case "POST", ["uploads", _, name]:
             return name
+        case "POST", ["files"]:
+            return "post"
         case "GET", ["files"]:
             return "list"
         case "GET", ["files", _]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from hypothesis import strategies as st
 
 from chunkup.machine import (
+    SINGLE,
     TABLE,
     Accepted,
     AnswerLost,
@@ -18,6 +19,7 @@ from chunkup.machine import (
     Fact,
     Failed,
     GenerationEnded,
+    Phase,
     State,
     apply,
 )
@@ -80,9 +82,14 @@ def remote_files(size: int | None) -> st.SearchStrategy[RemoteFile]:
 def fitting(state: State, kind: type[Fact]) -> st.SearchStrategy[Fact]:
     """Facts of one kind that say nothing wrong about ``state``; the table may refuse them."""
     upload = state.upload.id if state.upload else "upload_none"
+    if state.phase is Phase.ASKED and state.upload is None:
+        upload = SINGLE
     if kind is Created:
         ours = f"upload_{state.generation + 1}"
-        return st.builds(Created, st.builds(Upload, st.just(ours), moments, st.none() | moments))
+        born = st.builds(
+            *(Upload, st.just(ours), moments, st.none() | moments), owner=st.none() | words
+        )
+        return st.builds(Created, born)
     if kind is Accepted:
         return _accepted(upload, state)
     if kind is AnswerLost:
@@ -92,6 +99,8 @@ def fitting(state: State, kind: type[Fact]) -> st.SearchStrategy[Fact]:
     if kind is CompleteAsked:
         proof = st.just(state.ask.md5) if state.ask else st.none() | digests
         times = st.floats(0, 2**40)
+        if state.upload is None:
+            return st.builds(CompleteAsked, st.just(SINGLE), st.just(()), proof, times, moments)
         return st.builds(CompleteAsked, st.just(upload), st.just(state.part_ids), proof, times)
     if kind is CompleteRefused:
         return st.builds(CompleteRefused, st.just(upload), words)
@@ -113,12 +122,19 @@ def _accepted(draw: st.DrawFn, upload: str, state: State) -> Accepted:
     return Accepted(upload, receipt)
 
 
+def target(state: State, kind: type[Fact]) -> Phase | None:
+    """Where a fact leads by the table: a single request that was refused leaves nothing behind."""
+    if kind is CompleteRefused and state.phase is Phase.ASKED and state.upload is None:
+        return Phase.NEW
+    return TABLE[state.phase].get(kind)
+
+
 def feasible(state: State) -> list[type[Fact]]:
     """Kinds of facts that can come next, by the table and by what is missing."""
     kinds = list(TABLE[state.phase])
     if not state.missing and Accepted in kinds:
         kinds.remove(Accepted)
-    if state.missing and CompleteAsked in kinds:
+    if state.missing and state.phase is Phase.SENDING:
         kinds.remove(CompleteAsked)
     if state.doubted and CompleteRefused in kinds:
         kinds.remove(CompleteRefused)
@@ -183,7 +199,7 @@ def jobs(draw: st.DrawFn, span: Span | None = None) -> Job:
         expires_after=draw(st.none() | moments),
         part_size=draw(st.integers(1, 2**40)),
         md5=draw(st.booleans()),
-        method=draw(st.sampled_from(["uploads", "files"])),
+        method=draw(st.sampled_from(["auto", "uploads", "files"])),
     )
 
 

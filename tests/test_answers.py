@@ -233,7 +233,7 @@ BROKEN: dict[str, Serve] = {
 async def test_broken_http_is_trouble_and_nothing_worse(
     call: Call, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chunkup.api._CALL", 2.0)
+    monkeypatch.setattr("chunkup.transport._CALL", 2.0)
     monkeypatch.setattr("chunkup.watching._TICK", 0.05)
     async with listening(serve) as wire, opened(wire.url, stall=0.5, complete=2.0) as api:
         with pytest.raises(ChunkupError) as caught:

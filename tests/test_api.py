@@ -15,7 +15,7 @@ from wire import answering, body_of, everything, listening, opened, reply, silen
 
 from chunkup.answers import segment
 from chunkup.api import Api
-from chunkup.errors import BadAnswer, ChunkupError, Rejected, Unauthorized
+from chunkup.errors import BadAnswer, ChunkupError, Rejected, Stopped, Unauthorized
 from chunkup.models import Job, RemoteFile, Upload
 
 UPLOAD = {"id": "upload_1", "created_at": 100, "expires_at": 3700, "status": "pending"}
@@ -271,9 +271,9 @@ def dated(moment: float | str, status: int = 200) -> bytes:
 async def test_time_is_the_servers_as_its_last_answer_told_it(hours: int) -> None:
     theirs = time.time() + hours * 3600
     async with listening(answering(dated(theirs))) as wire, opened(wire.url) as api:
-        knew, before = api.knows_time, api.server_now()
+        knew, before = api.transport.knows_time, api.server_now()
         await api.retrieve("file-1")
-        assert (knew, api.knows_time) == (False, True)
+        assert (knew, api.transport.knows_time) == (False, True)
         assert abs(before - time.time()) < 5
         assert abs(api.server_now() - theirs) < 5
 
@@ -298,6 +298,6 @@ async def test_it_can_be_closed_unopened_or_twice_and_not_used_then() -> None:
     async with listening(answering(ANY)) as wire, opened(wire.url) as api:
         await api.close()
         await api.close()
-        with pytest.raises(RuntimeError, match="not open"):
+        with pytest.raises(Stopped, match="the connections were closed"):
             await api.retrieve("file-1")
     assert wire.connections == 0

@@ -12,7 +12,7 @@ from test_api import CALLS, Call, every_call
 from wire import Caller, body_of, listening, opened, reply, silent
 
 from chunkup.api import Api
-from chunkup.body import PartBody
+from chunkup.body import FormBody
 from chunkup.errors import (
     ChunkupError,
     Rejected,
@@ -193,7 +193,7 @@ async def test_a_success_to_a_part_whose_reader_is_slow_is_none_either() -> None
 
     async with listening(serve) as wire, opened(wire.url) as api:
         with pytest.raises(ServerTrouble):
-            await api.add_part("upload_1", PartBody(slow(), 20), silent)
+            await api.add_part("upload_1", FormBody(slow(), 20), silent)
 
 
 async def test_nothing_is_left_behind_by_requests_that_ended_badly() -> None:

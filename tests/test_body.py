@@ -29,7 +29,7 @@ from wire import (
 from xxhash import xxh3_128
 from yarl import URL
 
-from chunkup.body import PartBody
+from chunkup.body import FormBody
 from chunkup.errors import ChunkupError, Rejected, SourceChanged, Unreachable
 from chunkup.models import MIB
 from chunkup.outlast import outlast
@@ -63,7 +63,7 @@ def test_the_wire_carries_one_field_with_exactly_the_part(
     content = drawn if isinstance(drawn, bytes) else random.Random(drawn).randbytes(drawn)
     read_size = max(read_size, len(content) // 50, 1)
 
-    async def send() -> tuple[Asked, PartBody]:
+    async def send() -> tuple[Asked, FormBody]:
         async with listening(answering(TAKEN)) as wire, opened(wire.url) as api:
             body = body_of(content, read_size)
             assert await api.add_part("upload_1", body, silent) == "part_1"
@@ -113,7 +113,7 @@ async def test_an_error_of_the_reader_is_raised_as_what_it_is(before: int) -> No
         await caller.for_ever()
 
     async with listening(serve) as wire, opened(wire.url) as api:
-        body = PartBody(broken(), 5000)
+        body = FormBody(broken(), 5000)
         with pytest.raises(SourceChanged, match="the file moved"):
             await api.add_part("upload_1", body, silent)
         assert isinstance(body.error, SourceChanged)
@@ -141,7 +141,7 @@ async def test_closing_waits_for_the_writer_that_was_given_up(cancelled: int) ->
         await caller.for_ever()
 
     async with listening(serve) as wire, opened(wire.url) as api:
-        sending = asyncio.ensure_future(api.add_part("upload_1", PartBody(stuck(), 5000), silent))
+        sending = asyncio.ensure_future(api.add_part("upload_1", FormBody(stuck(), 5000), silent))
         await reading.wait()
         for _ in range(cancelled):
             sending.cancel()
@@ -156,7 +156,7 @@ async def test_closing_waits_for_the_writer_that_was_given_up(cancelled: int) ->
 
 
 async def test_a_body_that_was_never_asked_for_closes_its_source_too() -> None:
-    body = PartBody(pieces(b"abc"), 3)
+    body = FormBody(pieces(b"abc"), 3)
     await body.aclose()
     with pytest.raises(StopAsyncIteration):
         await anext(body._chunks)
@@ -172,14 +172,14 @@ def test_a_part_is_never_text() -> None:
 
 @given(st.integers(1, 10**12), st.integers(-(10**13), 10**13))
 def test_what_is_acknowledged_stays_within_the_part(size: int, written: int) -> None:
-    body = PartBody(pieces(b""), size)
+    body = FormBody(pieces(b""), size)
     assert 0 <= body.acknowledged(written) <= size
     assert body.acknowledged(0) == 0
     assert body.acknowledged(body.size or 0) == size
 
 
 def test_the_frame_around_a_part_is_no_progress() -> None:
-    body = PartBody(pieces(b""), 10)
+    body = FormBody(pieces(b""), 10)
     head = frame(body.headers["Content-Type"].partition("boundary=")[2], b"").index(b"\r\n\r\n") + 4
     assert [body.acknowledged(head + more) for more in (-1, 0, 1, 9, 10, 11)] == [
         0,
@@ -401,5 +401,5 @@ async def test_a_reader_that_gives_too_little_never_counts_as_sent(
 
     async with listening(serve) as wire, opened(wire.url, stall=0.2) as api:
         with pytest.raises(ChunkupError):
-            await api.add_part("upload_1", PartBody(pieces(b"short"), 5000), silent)
+            await api.add_part("upload_1", FormBody(pieces(b"short"), 5000), silent)
         assert not wire.asked

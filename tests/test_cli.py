@@ -276,7 +276,7 @@ async def test_dry_run_prints_the_plan_and_touches_nothing(shell: Shell) -> None
 async def test_verbose_says_every_request_and_no_secret(shell: Shell) -> None:
     done = await shell.run("-vv", "upload", "a.bin", "-p", "user_data", "-q")
     assert done.code == 0
-    assert re.search(r"DEBUG POST /uploads: 200 in \d+ ms, request req_", done.err)
+    assert re.search(r"DEBUG POST /uploads: 200 after \d+ ms, request req_", done.err)
     assert re.search(r"DEBUG POST /uploads/upload_\w+/complete: 200", done.err)
     assert "Bearer" not in done.err
     assert KEY not in done.err

@@ -11,7 +11,7 @@ from wire import everything
 
 from chunkup import config
 from chunkup.errors import BadOption
-from chunkup.provider import OPENAI
+from chunkup.providers import OPENAI, PRESETS
 
 CANARY = "canary-5up3r53cr37"
 
@@ -36,11 +36,9 @@ def test_a_profile_is_found_by_name(file: Path, environ: dict[str, str]) -> None
     file.write_text('[profiles.gw]\nbase_url = "https://gw.example/v1"\n[profiles."b c"]\n')
     assert config.load("gw", environ).base_url == "https://gw.example/v1"
     assert config.load("b c", environ).base_url is None
-    assert config.names(environ) == {
-        "openai": OPENAI.base_url,
-        "gw": "https://gw.example/v1",
-        "b c": None,
-    }
+    names = config.names(environ)
+    assert list(names)[-2:] == ["gw", "b c"]
+    assert (names["gw"], names["b c"]) == ("https://gw.example/v1", None)
 
 
 def test_openai_is_built_in_and_can_be_replaced(file: Path, environ: dict[str, str]) -> None:
@@ -51,11 +49,77 @@ def test_openai_is_built_in_and_can_be_replaced(file: Path, environ: dict[str, s
     assert config.load("openai", environ).base_url == "https://eu.example/v1"
 
 
+def test_presets_with_an_address_and_a_known_key_are_built_in(environ: dict[str, str]) -> None:
+    Path(environ["CHUNKUP_CONFIG"]).write_text("")
+    for name, preset in PRESETS.items():
+        if preset.base_url is None or preset.key is None:
+            assert name == "azure" or name not in config.BUILT_IN
+            continue
+        profile = config.load(name, environ)
+        assert (profile.base_url, profile.api_key) == (preset.base_url, preset.key)
+        assert profile.preset == name
+        assert config.names(environ)[name] == preset.base_url
+
+
+AZURE = {"AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com/"}
+
+
+@pytest.mark.parametrize(
+    ("more", "base_url", "preset", "api_key", "auth", "query"),
+    [
+        ({}, "/openai/v1", "azure-v1", "AZURE_OPENAI_API_KEY", "api-key", {}),
+        (
+            {"OPENAI_API_VERSION": "2024-10-21"},
+            *("/openai", "azure", "AZURE_OPENAI_API_KEY", "api-key"),
+            {"api-version": "2024-10-21"},
+        ),
+        (
+            {"AZURE_OPENAI_AD_TOKEN": "t", "AZURE_OPENAI_API_KEY": "k"},
+            *("/openai/v1", "azure-v1", "AZURE_OPENAI_AD_TOKEN", "bearer", {}),
+        ),
+        (
+            {"AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com/openai/v1/"},
+            *("/openai/v1", "azure-v1", "AZURE_OPENAI_API_KEY", "api-key", {}),
+        ),
+    ],
+)
+def test_azure_is_where_its_own_variables_say(
+    environ: dict[str, str],
+    more: dict[str, str],
+    base_url: str,
+    preset: str,
+    api_key: str,
+    auth: str,
+    query: dict[str, str],
+) -> None:
+    Path(environ["CHUNKUP_CONFIG"]).write_text("")
+    profile = config.load("azure", {**environ, **AZURE, **more})
+    assert profile.base_url == "https://res.openai.azure.com" + base_url
+    assert (profile.preset, profile.api_key, profile.auth) == (preset, api_key, auth)
+    assert dict(profile.query) == query
+
+
+def test_azure_without_an_address_says_which_variable_is_missing(environ: dict[str, str]) -> None:
+    Path(environ["CHUNKUP_CONFIG"]).write_text("")
+    with pytest.raises(BadOption, match="AZURE_OPENAI_ENDPOINT says, which is not set") as caught:
+        config.load("azure", environ)
+    assert caught.value.hint == "export AZURE_OPENAI_ENDPOINT=https://NAME.openai.azure.com"
+    assert config.names(environ)["azure"] is None
+    assert config.names({**environ, **AZURE})["azure"] == "https://res.openai.azure.com/openai/v1"
+    names = [profile.name for profile in config.built_in_profiles(environ)]
+    assert "mistral" in names
+    assert {"azure", "openai"}.isdisjoint(names)
+    names = [profile.name for profile in config.built_in_profiles({**environ, **AZURE})]
+    assert names[0] == "azure"
+
+
 def test_an_unknown_profile_is_refused_with_the_known_ones(
     file: Path, environ: dict[str, str]
 ) -> None:
     file.write_text("[profiles.zeta]\n[profiles.alpha]\n")
-    with pytest.raises(BadOption, match="no profile 'gw'; known are alpha, openai, zeta") as caught:
+    with pytest.raises(
+        BadOption, match="no profile 'gw'; known are alpha, zeta, azure, "
+    ) as caught:
         config.load("gw", environ)
     assert str(file) in str(caught.value.hint)
 
@@ -66,7 +130,7 @@ def test_a_broken_profile_does_not_break_its_neighbours(
     file.write_text("[profiles.bad]\nnonsense = 1\n[profiles.good]\nworkers = 2\n")
     assert config.load("good", environ).workers == 2
     assert [profile.name for profile in config.written_profiles(environ)] == ["good"]
-    assert set(config.names(environ)) == {"openai", "bad", "good"}
+    assert {"openai", "bad", "good"} <= set(config.names(environ))
     with pytest.raises(BadOption, match="nonsense"):
         config.load("bad", environ)
 

@@ -12,7 +12,7 @@ from wire import everything
 from chunkup.endpoint import Endpoint, address, merged, resolve, surroundings
 from chunkup.errors import BadOption, ChunkupError, NoKey, PlainHttp, Refused
 from chunkup.models import Limits
-from chunkup.provider import OPENAI
+from chunkup.providers import OPENAI
 
 CANARY = "sk-canary-7f3a9c"
 ENVIRON = {
@@ -37,7 +37,7 @@ async def test_arguments_win_over_variables() -> None:
         environ=ENVIRON,
     )
     assert endpoint.base_url == "https://argument.example/v2"
-    assert await endpoint.headers() == {
+    assert (await endpoint.target("GET", ""))[1] == {
         "Authorization": "Bearer sk-argument",
         "OpenAI-Organization": "org-argument",
         "OpenAI-Project": "proj_argument",
@@ -49,7 +49,7 @@ async def test_arguments_win_over_variables() -> None:
 async def test_variables_win_over_the_providers_own_address() -> None:
     endpoint = resolve(environ=ENVIRON)
     assert endpoint.base_url == "https://environment.example/v1"
-    assert await endpoint.headers() == {
+    assert (await endpoint.target("GET", ""))[1] == {
         "Authorization": "Bearer sk-environment",
         "OpenAI-Organization": "org-environment",
         "OpenAI-Project": "proj_environment",
@@ -61,12 +61,14 @@ async def test_variables_win_over_the_providers_own_address() -> None:
 async def test_without_anything_else_the_address_is_openai_and_only_the_key_is_sent() -> None:
     endpoint = resolve(api_key=CANARY, environ={})
     assert endpoint.base_url == "https://api.openai.com/v1"
-    assert await endpoint.headers() == {"Authorization": f"Bearer {CANARY}"}
+    assert (await endpoint.target("GET", ""))[1] == {"Authorization": f"Bearer {CANARY}"}
 
 
 async def test_empty_variables_count_as_unset() -> None:
     environ = dict.fromkeys(ENVIRON, "") | {"OPENAI_API_KEY": CANARY}
-    assert (await resolve(environ=environ).headers()) == {"Authorization": f"Bearer {CANARY}"}
+    assert ((await resolve(environ=environ).target("GET", ""))[1]) == {
+        "Authorization": f"Bearer {CANARY}"
+    }
     assert resolve(environ=environ).base_url == "https://api.openai.com/v1"
 
 
@@ -113,20 +115,20 @@ def test_no_key_at_all_is_refused(environ: Mapping[str, str]) -> None:
 
 async def test_no_key_on_purpose_sends_none_even_if_there_is_one() -> None:
     endpoint = resolve(no_key=True, environ={"OPENAI_API_KEY": CANARY})
-    assert await endpoint.headers() == {}
+    assert (await endpoint.target("GET", ""))[1] == {}
     assert (await endpoint.account(b"salt")).key_hash is None
 
 
 async def test_a_key_callable_is_asked_anew_for_each_request() -> None:
     keys = iter(["sk-first", "sk-second"])
     endpoint = resolve(api_key=lambda: next(keys), environ=ENVIRON)
-    assert (await endpoint.headers())["Authorization"] == "Bearer sk-first"
-    assert (await endpoint.headers())["Authorization"] == "Bearer sk-second"
+    assert ((await endpoint.target("GET", ""))[1])["Authorization"] == "Bearer sk-first"
+    assert ((await endpoint.target("GET", ""))[1])["Authorization"] == "Bearer sk-second"
 
 
 async def test_blanks_around_a_key_are_not_part_of_it() -> None:
     endpoint = resolve(environ={"OPENAI_API_KEY": f" {CANARY}\n"})
-    assert (await endpoint.headers())["Authorization"] == f"Bearer {CANARY}"
+    assert ((await endpoint.target("GET", ""))[1])["Authorization"] == f"Bearer {CANARY}"
 
 
 @pytest.mark.parametrize("bad", [f"{CANARY}\nX: y", f"{CANARY}\0", f"{CANARY}é", f"a {CANARY}"])
@@ -137,7 +139,7 @@ async def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(bad
     with pytest.raises(BadOption) as early:
         resolve(api_key=f"{bad}!", environ={})
     with pytest.raises(BadOption) as asked:
-        await resolve(api_key=late, environ={}).headers()
+        (await resolve(api_key=late, environ={}).target("GET", ""))[1]
     with pytest.raises(BadOption) as salted:
         await resolve(api_key=late, environ={}).account(b"salt")
     for caught in (early, asked, salted):
@@ -149,7 +151,7 @@ async def test_no_secret_stands_in_a_repr() -> None:
     assert CANARY not in repr(endpoint)
     assert CANARY not in str(endpoint)
     assert CANARY not in repr(await endpoint.account(b"salt"))
-    assert CANARY in str(await endpoint.headers())
+    assert CANARY in str((await endpoint.target("GET", ""))[1])
 
 
 # --- the account ----------------------------------------------------------------------------
@@ -193,7 +195,7 @@ async def test_a_header_is_sent_once_however_it_is_capitalised() -> None:
         headers={"x-one": "argument", "OpenAI-organization": "org-header"},
         environ=ENVIRON,
     )
-    headers = await endpoint.headers()
+    headers = (await endpoint.target("GET", ""))[1]
     assert headers == {
         "x-one": "argument",
         "X-Two": "environment : kept",
@@ -231,10 +233,10 @@ def test_limits_are_openais_unless_said_otherwise() -> None:
 async def test_without_an_environment_it_is_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
-    assert await resolve().headers() == await resolve(environ=ENVIRON).headers()
-    assert (await resolve(base_url="https://h.example", api_key="k", environ={}).headers()) == {
-        "Authorization": "Bearer k"
-    }
+    assert await resolve().target("GET", "") == await resolve(environ=ENVIRON).target("GET", "")
+    elsewhere = resolve(base_url="https://h.example", api_key="k", environ={})
+    _, headers = await elsewhere.target("GET", "")
+    assert headers == {"Authorization": "Bearer k"}
 
 
 def test_an_address_has_one_form() -> None:
@@ -464,7 +466,7 @@ def test_any_host_and_path_is_an_address_or_is_refused(start: str, host: str, pa
 def test_any_text_of_custom_headers_is_taken_or_refused(text: str) -> None:
     try:
         endpoint = resolve(api_key=CANARY, environ={"OPENAI_CUSTOM_HEADERS": text})
-        headers = asyncio.run(endpoint.headers())
+        _, headers = asyncio.run(endpoint.target("GET", ""))
     except ChunkupError:
         return
     assert headers["Authorization"] == f"Bearer {CANARY}"

@@ -24,6 +24,7 @@ PUBLIC = [
     "Run",
     "SourceChanged",
     "Stopped",
+    "Upload",
     "Uploader",
     "resume",
     "upload",

@@ -23,7 +23,10 @@ from house import HASTY, KEY, Handler, House, call_of, drop, make_source, open_h
 
 import chunkup
 from chunkup import events
+from chunkup.blocking_files import BlockingFiles, BlockingUploads
 from chunkup.errors import Rejected, TooLarge
+from chunkup.files import Files
+from chunkup.files.uploads import Uploads
 from chunkup.settings import Changes, Settings
 
 SIZE = 10_500
@@ -59,6 +62,8 @@ def blocking_form(annotation: object) -> object:
     """What the blocking face says where the other one says this."""
     twins: dict[object, object] = {
         AsyncGenerator[chunkup.Result]: Iterator[chunkup.Result],
+        AsyncGenerator[chunkup.RemoteFile]: Iterator[chunkup.RemoteFile],
+        AsyncGenerator[bytes]: Iterator[bytes],
         chunkup.AsyncRun: chunkup.Run,
         "AsyncUploader": "Uploader",
     }
@@ -66,27 +71,52 @@ def blocking_form(annotation: object) -> object:
 
 
 def shape(function: Callable[..., object]) -> tuple[object, object]:
-    signature = inspect.signature(function)
+    signature = inspect.signature(getattr(function, "__func__", function))  # of a classmethod
     parameters = [
         (one.name, one.kind, one.default, one.annotation) for one in signature.parameters.values()
     ]
     return parameters, blocking_form(signature.return_annotation)
 
 
-def test_every_method_of_one_face_is_on_the_other_with_the_same_signature() -> None:
-    theirs, ours = public(chunkup.AsyncUploader), public(chunkup.Uploader)
-    assert set(theirs) - set(ours) == set(ONLY_ASYNC)
-    assert set(ours) <= set(theirs)
-    for name, ours_one in ours.items():
-        assert shape(ours_one) == shape(theirs[name]), name
+# Each face, its blocking twin, and what is only on the first.
+FACES = [
+    (chunkup.AsyncUploader, chunkup.Uploader, set(ONLY_ASYNC)),
+    (Files, BlockingFiles, set[str]()),
+    (Uploads, BlockingUploads, set[str]()),
+]
+every_face = pytest.mark.parametrize(
+    ("theirs", "ours", "alone"), FACES, ids=[face.__name__ for face, _, _ in FACES]
+)
 
 
-def test_no_method_of_the_blocking_face_is_awaited_and_the_other_ones_are() -> None:
-    for name, member in public(chunkup.Uploader).items():
+def methods(kind: type) -> dict[str, Any]:
+    """Its public methods, those that it has of its base class among them."""
+    found = {
+        name: each for base in reversed(kind.__mro__[:-1]) for name, each in public(base).items()
+    }
+    return {name: each for name, each in found.items() if not isinstance(each, property)}
+
+
+@every_face
+def test_every_method_of_one_face_is_on_the_other_with_the_same_signature(
+    theirs: type, ours: type, alone: set[str]
+) -> None:
+    assert set(methods(theirs)) - set(methods(ours)) == alone
+    assert set(methods(ours)) <= set(methods(theirs))
+    for name, member in methods(ours).items():
+        if (ours, name) != (BlockingFiles, "start"):  # its handle is whatever the face holds
+            assert shape(member) == shape(methods(theirs)[name]), name
+
+
+@every_face
+def test_no_method_of_the_blocking_face_is_awaited_and_the_other_ones_are(
+    theirs: type, ours: type, alone: set[str]
+) -> None:
+    for name, member in methods(ours).items():
         assert not inspect.iscoroutinefunction(member), name
         assert not inspect.isasyncgenfunction(member), name
-    at_once = {"start", "with_options", "plan"}
-    for name, member in public(chunkup.AsyncUploader).items():
+    at_once = {"start", "with_options", "plan", "from_openai"}
+    for name, member in methods(theirs).items():
         waits = inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
         assert waits == (name not in at_once), name
 

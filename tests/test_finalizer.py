@@ -18,7 +18,7 @@ from chunkup.errors import (
     Unauthorized,
     Unreachable,
 )
-from chunkup.finalizer import Done, Hopeless, NotDone, Over
+from chunkup.finalizer import Completion, Done, Hopeless, NotDone, Over
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_an_answered_file_is_done_and_nothing_else_is_asked(house: House) -> None:
     async with staged(house) as stage:
-        outcome = await stage.finalizer().ask(stage.asked)
+        outcome = await stage.finalizer().ask(Completion(stage.asked))
     assert isinstance(outcome, Done)
     assert not outcome.recovered
     assert outcome.file.bytes == len(CONTENT)
@@ -42,7 +42,7 @@ async def test_an_answered_file_is_done_and_nothing_else_is_asked(house: House) 
 async def test_a_file_whose_size_is_not_known_yet_is_asked_for_it(house: House) -> None:
     async with staged(house) as stage:
         stage.on("complete", changing(bytes=None))
-        outcome = await stage.finalizer().ask(stage.asked)
+        outcome = await stage.finalizer().ask(Completion(stage.asked))
     assert isinstance(outcome, Done)
     assert outcome.file.bytes == len(CONTENT)
     assert house.calls == ["complete", "retrieve"]
@@ -52,7 +52,7 @@ async def test_a_file_whose_size_stays_unknown_is_done_all_the_same(house: House
     async with staged(house) as stage:
         stage.on("complete", changing(bytes=None))
         stage.on("retrieve", refusing(404, "No such File object"))
-        outcome = await stage.finalizer().ask(stage.asked)
+        outcome = await stage.finalizer().ask(Completion(stage.asked))
     assert isinstance(outcome, Done)
     assert outcome.file.bytes is None
 
@@ -61,7 +61,7 @@ async def test_a_file_whose_size_stays_unknown_is_done_all_the_same(house: House
 async def test_a_file_that_leaves_a_name_away_is_done(house: House, field: str) -> None:
     async with staged(house) as stage:
         stage.on("complete", changing(**{field: None}))
-        assert isinstance(await stage.finalizer().ask(stage.asked), Done)
+        assert isinstance(await stage.finalizer().ask(Completion(stage.asked)), Done)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ async def test_a_file_that_is_not_what_was_sent_is_no_success(
     async with staged(house) as stage:
         stage.on("complete", changing(**fields))
         with pytest.raises(BadAnswer) as caught:
-            await stage.finalizer().ask(stage.asked)
+            await stage.finalizer().ask(Completion(stage.asked))
         (made,) = stage.file_ids()
     assert made in str(caught.value)
     assert "use" in f"{caught.value} {caught.value.hint}"
@@ -93,7 +93,7 @@ async def test_a_wrong_size_that_is_told_only_when_asked_is_no_success_either(ho
         wrong = {"id": "file-x", "bytes": 1, "filename": "train.jsonl", "purpose": "batch"}
         stage.on("retrieve", saying(wrong))
         with pytest.raises(BadAnswer):
-            await stage.finalizer().ask(stage.asked)
+            await stage.finalizer().ask(Completion(stage.asked))
 
 
 # --- surely not done ------------------------------------------------------------------------
@@ -122,12 +122,12 @@ async def test_a_refusal_of_the_account_leaves_the_upload_as_it_was(
 ) -> None:
     async with staged(house) as stage:
         stage.on("complete", turn)
-        outcome = await stage.finalizer(answer_lost=answer_lost).ask(stage.asked)
+        outcome = await stage.finalizer(answer_lost=answer_lost).ask(Completion(stage.asked))
         assert isinstance(outcome, NotDone)
         assert isinstance(outcome.error, error)
         assert house.calls == ["complete"] * asked
         stage.on("complete", None)
-        assert isinstance(await stage.finalizer().ask(stage.asked), Done)
+        assert isinstance(await stage.finalizer().ask(Completion(stage.asked)), Done)
 
 
 async def test_a_wish_for_more_patience_than_there_is_leaves_the_upload_as_it_was(
@@ -135,7 +135,7 @@ async def test_a_wish_for_more_patience_than_there_is_leaves_the_upload_as_it_wa
 ) -> None:
     async with staged(house) as stage:
         stage.on("complete", refusing(429, headers={"Retry-After": "99999"}))
-        outcome = await stage.finalizer().ask(stage.asked)
+        outcome = await stage.finalizer().ask(Completion(stage.asked))
     assert isinstance(outcome, NotDone)
     assert outcome.error.exit_code == 75
     assert house.calls == ["complete"]
@@ -144,7 +144,7 @@ async def test_a_wish_for_more_patience_than_there_is_leaves_the_upload_as_it_wa
 async def test_a_refused_connection_leaves_the_upload_as_it_was(house: House) -> None:
     with closed_port() as url:
         async with staged(house) as stage, opened(url) as nowhere:
-            outcome = await stage.finalizer(api=nowhere).ask(stage.asked)
+            outcome = await stage.finalizer(api=nowhere).ask(Completion(stage.asked))
     assert isinstance(outcome, NotDone)
     assert isinstance(outcome.error, Unreachable)
 
@@ -162,7 +162,7 @@ async def test_a_refused_connection_leaves_the_upload_as_it_was(house: House) ->
 async def test_a_complaint_about_the_checksum_is_hopeless(house: House, message: str) -> None:
     async with staged(house) as stage:
         stage.on("complete", refusing(400, message))
-        outcome = await stage.finalizer(answer_lost=True).ask(stage.asked)
+        outcome = await stage.finalizer(answer_lost=True).ask(Completion(stage.asked))
     assert isinstance(outcome, Hopeless)
     assert message in str(outcome.error)
 
@@ -170,7 +170,7 @@ async def test_a_complaint_about_the_checksum_is_hopeless(house: House, message:
 async def test_the_servers_own_complaint_about_the_md5_is_understood(house: House) -> None:
     async with staged(house) as stage:
         wrong = stage.asked.__class__(stage.upload.id, stage.asked.part_ids, "0" * 32, 0.0)
-        outcome = await stage.finalizer(answer_lost=True).ask(wrong)
+        outcome = await stage.finalizer(answer_lost=True).ask(Completion(wrong))
     assert isinstance(outcome, Hopeless)
     assert house.calls == ["complete", "list"]
 
@@ -188,7 +188,7 @@ async def test_a_complaint_about_size_is_hopeless_if_no_answer_was_lost(
 ) -> None:
     async with staged(house) as stage:
         stage.on("complete", refusing(status, message))
-        outcome = await stage.finalizer(answer_lost=False).ask(stage.asked)
+        outcome = await stage.finalizer(answer_lost=False).ask(Completion(stage.asked))
     assert isinstance(outcome, Hopeless)
     assert isinstance(outcome.error, Rejected)
 
@@ -199,7 +199,7 @@ async def test_a_complaint_about_size_after_a_lost_answer_ends_only_this_upload(
 ) -> None:
     async with staged(house) as stage:
         stage.on("complete", refusing(status, message))
-        outcome = await stage.finalizer(answer_lost=True).ask(stage.asked)
+        outcome = await stage.finalizer(answer_lost=True).ask(Completion(stage.asked))
     assert outcome == Over("miscounted")
     assert house.calls == ["complete", "list"]
 
@@ -218,14 +218,14 @@ async def test_an_upload_that_is_no_more_is_over_if_no_file_is_seen(
 ) -> None:
     async with staged(house) as stage:
         stage.on("complete", refusing(status, message))
-        assert await stage.finalizer().ask(stage.asked) == Over(reason)
+        assert await stage.finalizer().ask(Completion(stage.asked)) == Over(reason)
     assert house.calls == ["complete", "list"]
 
 
 async def test_an_upload_that_expired_at_the_server_is_over(house: House) -> None:
     async with staged(house) as stage:
         house.clock.offset = 7200
-        assert await stage.finalizer().ask(stage.asked) == Over("expired")
+        assert await stage.finalizer().ask(Completion(stage.asked)) == Over("expired")
 
 
 @pytest.mark.parametrize("status", [300, 302, 307, 407])
@@ -236,7 +236,7 @@ async def test_an_answer_from_something_in_between_ends_nothing_for_good(
     async with staged(house) as stage:
         stage.on("complete", refusing(status))
         try:
-            outcome = await stage.finalizer().ask(stage.asked)
+            outcome = await stage.finalizer().ask(Completion(stage.asked))
         except OutcomeUnknown:
             return
     assert not isinstance(outcome, Hopeless | Over)
@@ -266,7 +266,7 @@ async def test_cancelling_again_or_what_is_gone_is_success(house: House) -> None
 
 async def test_cancelling_what_was_completed_says_so(house: House) -> None:
     async with staged(house) as stage:
-        await stage.finalizer().ask(stage.asked)
+        await stage.finalizer().ask(Completion(stage.asked))
         assert not await stage.finalizer().cancel()
         assert len(stage.file_ids()) == 1
 

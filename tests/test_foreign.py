@@ -110,7 +110,7 @@ def deaf_port() -> Iterator[str]:
 async def test_a_connection_that_was_not_made_in_time_surely_sent_nothing(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chunkup.api._CONNECT", 0.2)
+    monkeypatch.setattr("chunkup.transport.CONNECT", 0.2)
     with deaf_port() as url:
         async with opened(url) as api:
             with pytest.raises(Unreachable) as caught:
@@ -160,7 +160,7 @@ async def test_a_server_without_tls_where_some_was_expected_hears_no_key(call: C
 async def test_a_handshake_that_never_ends_is_cut_and_sent_nothing(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chunkup.api._CONNECT", 0.3)
+    monkeypatch.setattr("chunkup.transport.CONNECT", 0.3)
 
     async def serve(caller: Caller) -> None:
         await caller.reader.read(1 << 16)

@@ -48,6 +48,7 @@ class Plain:
     parts: dict[int, tuple[int, str]] = field(default_factory=dict)
     lost: bool = False
     doubted: bool = False
+    single: bool = False
     expires_at: int | None = None
     file_id: str | None = None
     holder: Journal | None = None
@@ -67,9 +68,10 @@ class Plain:
                 self.doubted = False
                 self.expires_at = None
             case CompleteAsked():
-                self.phase = Phase.ASKED
+                self.phase, self.single = Phase.ASKED, fact.single
+                self.generation += fact.single
             case CompleteRefused():
-                self.phase = Phase.SENDING
+                self.phase = Phase.NEW if self.single else Phase.SENDING
             case Doubted():
                 self.doubted = True
             case Completed(file):

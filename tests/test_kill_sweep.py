@@ -10,6 +10,7 @@ from house import HASTY, House, make_source, open_house
 
 from chunkup.journal import Journal
 from chunkup.machine import Phase
+from chunkup.models import Method
 
 SIZE, PART = 6_300, 1_000
 VICTIM = Path(__file__).with_name("victim.py")
@@ -18,7 +19,13 @@ TOGETHER = 4
 
 
 async def run_victim(
-    house: House, journal: Path, source: Path, *, workers: int, survive: int | None
+    house: House,
+    journal: Path,
+    source: Path,
+    *,
+    workers: int,
+    survive: int | None,
+    method: Method = "auto",
 ) -> list[str]:
     """Run the victim past ``survive`` boundaries, then kill it; the boundaries it passed.
 
@@ -26,7 +33,7 @@ async def run_victim(
     """
     victim = await asyncio.create_subprocess_exec(
         *(sys.executable, str(VICTIM), house.url, str(journal), str(source)),
-        *(str(PART), str(workers)),
+        *(str(PART), str(workers), method),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -47,7 +54,9 @@ async def run_victim(
     return passed
 
 
-async def check_recovery(house: House, journal: Path, source: Path, point: str) -> None:
+async def check_recovery(
+    house: House, journal: Path, source: Path, point: str, method: Method
+) -> None:
     """Go on as a user would; only what has no receipt travels, and there is one right File."""
     book = await Journal.open(journal)
     lines = await book.lines()
@@ -57,33 +66,39 @@ async def check_recovery(house: House, journal: Path, source: Path, point: str) 
         if lines:
             file = await uploader.resume(lines[0].job.id)
         else:
-            file = await uploader.upload(source, purpose="user_data")
+            file = await uploader.upload(source, purpose="user_data", method=method)
     assert len(lines) <= 1, point
     assert [row.id for row in house.files] == [file.id], point
     assert house.content(file.id) == source.read_bytes(), point
+    if method == "files":
+        return
     done = lines[0].done if lines else 0
     settled = bool(lines) and lines[0].phase in {Phase.ASKED, Phase.COMPLETED}
     assert house.whole_bytes == (0 if settled else SIZE - done), point
 
 
-async def one_kill(folder: Path, *, workers: int, survive: int) -> None:
+async def one_kill(folder: Path, *, workers: int, survive: int, method: Method = "auto") -> None:
     folder.mkdir()
     source, journal = folder / "source.bin", folder / "state" / "journal.db"
     make_source(source, SIZE, seed=survive)
     async with open_house(folder / "server") as house:
-        passed = await run_victim(house, journal, source, workers=workers, survive=survive)
-        await check_recovery(
-            house, journal, source, f"killed after {survive}: {passed[-3:]}, {workers} workers"
+        passed = await run_victim(
+            house, journal, source, workers=workers, survive=survive, method=method
         )
+        point = f"killed after {survive}: {passed[-3:]}, {workers} workers"
+        await check_recovery(house, journal, source, point, method)
 
 
-async def recorded(folder: Path, workers: int) -> list[str]:
+async def recorded(folder: Path, workers: int, method: Method = "auto") -> list[str]:
     folder.mkdir()
     source = folder / "source.bin"
     make_source(source, SIZE)
     async with open_house(folder / "server") as house:
         return await run_victim(
-            house, folder / "state" / "journal.db", source, workers=workers, survive=None
+            *(house, folder / "state" / "journal.db", source),
+            workers=workers,
+            survive=None,
+            method=method,
         )
 
 
@@ -110,4 +125,27 @@ async def test_kill_at_every_boundary_and_go_on(tmp_path: Path, workers: int) ->
 
     async with asyncio.TaskGroup() as group:
         for survive in chosen:
+            group.create_task(in_turn(survive))
+
+
+@pytest.mark.timeout(300)
+async def test_kill_a_single_request_at_every_boundary_and_go_on(tmp_path: Path) -> None:
+    points = await recorded(tmp_path / "recorded", 1, "files")
+    assert [point for point in points if "POST" in point] == [
+        "before POST files",
+        "after POST files",
+    ]
+    # The end of the body waits for the commit in the middle of the request.
+    first = points.index("before POST files")
+    assert {"before commit", "after commit"} <= set(
+        points[first : points.index("after POST files")]
+    )
+    turns = asyncio.Semaphore(TOGETHER)
+
+    async def in_turn(survive: int) -> None:
+        async with turns:
+            await one_kill(tmp_path / str(survive), workers=1, survive=survive, method="files")
+
+    async with asyncio.TaskGroup() as group:
+        for survive in range(len(points)):
             group.create_task(in_turn(survive))

@@ -8,6 +8,9 @@ import pytest
 from house import make_source
 
 import chunkup
+from chunkup.endpoint import resolve
+from chunkup.probe import QUESTIONS, SKIPPED, UNCLEAR, Bench, Course
+from chunkup.transport import Transport
 
 pytestmark = [
     pytest.mark.live,
@@ -30,3 +33,24 @@ async def test_two_small_parts_become_one_file(tmp_path: Path) -> None:
             assert (await client.files.retrieve(file.id)).filename == source.name
         finally:
             await client.files.delete(file.id)
+
+
+async def test_the_official_api_does_what_is_documented_or_recorded_of_it() -> None:
+    """``chunkup probe``; what it finds of the unknown is printed, for whoever is the first."""
+    transport = Transport(resolve())
+    transport.open()
+    try:
+        bench = Bench(transport, purpose="batch")
+        course = Course(bench, QUESTIONS, 60.0, lambda answered: None)
+        await course.run()
+    finally:
+        await transport.close()
+    for one in course.answered:
+        print(one.question.name, one.found.word, one.found.seen, one.agrees)
+    assert not bench.left.files
+    assert bench.left.lost == 0
+    assert {one.question.name for one in course.answered if one.found.word == SKIPPED} <= {
+        "part-64mib"
+    }
+    assert [one for one in course.answered if one.agrees is False] == []
+    assert [one for one in course.answered if one.found.word == UNCLEAR] == []

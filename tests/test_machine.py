@@ -9,11 +9,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import FACTS, Life, fitting, lives, scattered, spans, tilings
+from strategies import FACTS, Life, fitting, lives, scattered, spans, target, tilings
 
 from chunkup import machine
 from chunkup.machine import (
     OPEN,
+    SINGLE,
     TABLE,
     Accepted,
     AnswerLost,
@@ -32,6 +33,7 @@ from chunkup.machine import (
     GenerationEnded,
     IllegalFact,
     Phase,
+    Post,
     Send,
     Settle,
     State,
@@ -59,6 +61,8 @@ FILE = RemoteFile("file-1", 2, 0, "a.jsonl", "batch")
 SENDING: tuple[Fact, ...] = (Created(UPLOAD), FIRST)
 WHOLE: tuple[Fact, ...] = (*SENDING, SECOND)
 
+POSTED = CompleteAsked(SINGLE, (), "5d41", 7.0, 6)
+
 REACHED: dict[Phase, tuple[Fact, ...]] = {
     Phase.NEW: (),
     Phase.SENDING: SENDING,
@@ -83,7 +87,7 @@ def test_the_table_is_this_one() -> None:
         for phase, row in TABLE.items()
     }
     assert told == {
-        "new": {"Created": "sending", **ends},
+        "new": {"Created": "sending", "CompleteAsked": "asked", **ends},
         "sending": {
             "Accepted": "sending",
             "AnswerLost": "sending",
@@ -123,11 +127,11 @@ def test_every_phase_takes_the_facts_of_its_row_and_refuses_all_others(
     state = fold(SPAN, facts)
     assert state.phase is phase
     fact = data.draw(fitting(state, kind))
-    target = TABLE[phase].get(kind)
-    if target is None:
+    reached = target(state, kind)
+    if reached is None:
         refuses(state, fact)
     else:
-        assert apply(state, fact).phase is target
+        assert apply(state, fact).phase is reached
 
 
 @given(lives(), st.sampled_from(FACTS), st.data())
@@ -140,11 +144,14 @@ def test_any_state_takes_a_fact_by_the_table_or_stays_as_it_was(
         after = apply(life.state, fact)
     except IllegalFact:
         full = not life.state.missing
-        impossible = (kind is Accepted and full) or (kind is CompleteAsked and not full)
+        in_parts = life.state.upload is not None
+        impossible = (kind is Accepted and full) or (
+            kind is CompleteAsked and not full and in_parts
+        )
         told = kind is CompleteRefused and life.state.doubted
         assert kind not in TABLE[life.state.phase] or impossible or told
     else:
-        assert after.phase is TABLE[life.state.phase][kind]
+        assert after.phase is target(life.state, kind)
     assert life.state == before
 
 
@@ -334,3 +341,54 @@ def test_after_a_person_was_told_of_a_doubt_it_only_looks() -> None:
     sent_again = apply(told, GenerationEnded("upload_1", "given up"))
     assert next_action(sent_again, 0) == Create()
     assert not sent_again.doubted
+
+
+# --- a single request -------------------------------------------------------------------------
+
+
+def test_a_single_request_is_proposed_only_where_nothing_was_opened() -> None:
+    assert next_action(State(SPAN), 0.0, single=True) == Post()
+    assert next_action(State(SPAN), 0.0) == Create()
+    # What has an Upload goes on with it, whatever would be done today.
+    begun = fold(SPAN, SENDING)
+    assert next_action(begun, 0.0, single=True) == next_action(begun, 0.0)
+
+
+def test_a_single_request_is_settled_and_not_sent_again_blindly() -> None:
+    state = fold(SPAN, [POSTED])
+    assert (state.phase, state.upload, state.generation) == (Phase.ASKED, None, 1)
+    assert next_action(state, 1e12, single=True) == Settle(POSTED)
+    assert POSTED.moments == (6.0, 7.0)
+    doubted = apply(state, Doubted(SINGLE))
+    assert next_action(doubted, 1e12, single=True) == Settle(POSTED, look_only=True)
+    refuses(doubted, CompleteRefused(SINGLE, "503"))
+    assert apply(doubted, Completed(FILE)).phase is Phase.COMPLETED
+    assert apply(doubted, GenerationEnded(SINGLE, "given up")).phase is Phase.NEW
+
+
+def test_a_refused_single_request_leaves_nothing_that_a_changed_file_could_contradict() -> None:
+    state = fold(SPAN, [POSTED, CompleteRefused(SINGLE, "401")])
+    assert state == State(SPAN, generation=1)
+    other = dataclasses.replace(POSTED, md5="other")
+    assert apply(state, other).ask == other
+
+
+@pytest.mark.parametrize(
+    ("facts", "fact"),
+    [
+        (SENDING, POSTED),
+        (WHOLE, POSTED),
+        (REACHED[Phase.ASKED], POSTED),
+        ((POSTED,), POSTED),
+        ((POSTED,), Created(UPLOAD)),
+        ((POSTED,), FIRST),
+        ((), dataclasses.replace(POSTED, part_ids=("part_a",))),
+        ((), CompleteRefused(SINGLE, "401")),
+        ((), GenerationEnded(SINGLE, "gone")),
+        (SENDING, GenerationEnded(SINGLE, "gone")),
+        (REACHED[Phase.ASKED], CompleteRefused(SINGLE, "401")),
+        ((POSTED,), CompleteRefused("upload_1", "401")),
+    ],
+)
+def test_parts_and_a_single_request_do_not_mix(facts: tuple[Fact, ...], fact: Fact) -> None:
+    refuses(fold(SPAN, facts), fact)

@@ -10,8 +10,9 @@ import pytest
 from test_api import Call, every_call
 from wire import answering, listening, opened, reply
 
+from chunkup.aside import aside
 from chunkup.errors import ChunkupError
-from chunkup.names import _aside, _Lookups, resolver
+from chunkup.names import _Lookups, resolver
 
 
 @every_call
@@ -37,12 +38,12 @@ def test_a_look_up_that_hangs_holds_up_no_end() -> None:
 
     async def ask() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(_aside(lambda: done.wait(30)), 0.05)
+            await asyncio.wait_for(aside(lambda: done.wait(30)), 0.05)
 
     began = time.monotonic()
     asyncio.run(ask())
     assert time.monotonic() - began < 10
-    (thread,) = [each for each in threading.enumerate() if each.name == "chunkup-names"]
+    (thread,) = [each for each in threading.enumerate() if each.name == "chunkup-aside"]
     assert thread.daemon, "nor the end of the program"
     done.set()
     thread.join()  # its answer is for nobody: a warning would fail this test
@@ -52,12 +53,12 @@ async def test_an_answer_that_comes_too_late_is_dropped() -> None:
     loop, done, over = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
     heard: list[object] = []
     loop.set_exception_handler(lambda _, context: heard.append(context))
-    waiting = asyncio.ensure_future(_aside(lambda: done.wait(30)))
+    waiting = asyncio.ensure_future(aside(lambda: done.wait(30)))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    (thread,) = [each for each in threading.enumerate() if each.name == "chunkup-names"]
+    (thread,) = [each for each in threading.enumerate() if each.name == "chunkup-aside"]
     done.set()
     await asyncio.to_thread(thread.join)
     loop.call_soon(over.set)

@@ -8,14 +8,17 @@ from hypothesis import strategies as st
 from wire import everything
 
 from chunkup.errors import BadOption, NoKey
+from chunkup.models import Limits
 from chunkup.profile import (
     HEADER_NAME,
     Header,
     Profile,
     parse_header,
     parse_headers,
-    read_profile,
 )
+from chunkup.profile.written import read_profile
+from chunkup.providers import PRESETS
+from chunkup.providers.dialect import Auth
 
 CANARY = "canary-5up3r53cr37"
 
@@ -103,17 +106,26 @@ def test_no_value_stands_in_a_repr() -> None:
 
 FULL: dict[str, Any] = {
     "base_url": "https://gateway.example/v1",
+    "preset": "mistral",
     "organization": "org-a",
     "project": "proj_a",
     "api_key": "env:GATEWAY_KEY",
+    "auth": "api-key",
+    "query": {"api-version": "2024-10-21"},
     "headers": {"X-Tenant": "blue", "X-Token": "env:TOKEN"},
     "allow_http": True,
+    "method": "files",
     "workers": 4,
     "part_size": "8MiB",
     "retries": 0,
     "stall_timeout": "2m",
     "offline_wait": 0,
-    "limits": {"part": "16MiB", "upload": 2_000_000_000},
+    "limits": {
+        "part": "16MiB",
+        "upload": 2_000_000_000,
+        "file": "1GB",
+        "purposes": {"batch": "5MB", "ocr": 3},
+    },
 }
 
 
@@ -121,11 +133,15 @@ def test_everything_that_a_profile_can_say_is_understood() -> None:
     assert read_profile("gw", FULL, "config.toml") == Profile(
         "gw",
         base_url="https://gateway.example/v1",
+        preset="mistral",
         organization="org-a",
         project="proj_a",
         api_key="GATEWAY_KEY",
+        auth=Auth.API_KEY,
+        query=(("api-version", "2024-10-21"),),
         headers=(Header("X-Tenant", "blue"), Header("X-Token", "env:TOKEN")),
         allow_http=True,
+        method="files",
         workers=4,
         part_size=8 << 20,
         retries=0,
@@ -133,6 +149,8 @@ def test_everything_that_a_profile_can_say_is_understood() -> None:
         offline_wait=0.0,
         part_limit=16 << 20,
         upload_limit=2_000_000_000,
+        file_limit=10**9,
+        purpose_limits=(("batch", 5 * 10**6), ("ocr", 3)),
     )
 
 
@@ -146,6 +164,7 @@ def test_only_what_it_says_takes_the_place_of_a_default() -> None:
         "organization": "org-a",
         "project": "proj_a",
         "allow_http": True,
+        "method": "files",
         "workers": 4,
         "part_size": 8 << 20,
         "retries": 0,
@@ -215,13 +234,45 @@ def test_secrets_are_refused_where_they_must_not_stand_and_never_shown(
 
 
 def test_an_unknown_key_is_named_and_the_known_ones_listed() -> None:
-    with pytest.raises(BadOption, match="'preset', which is not known") as caught:
-        read_profile("gw", {"preset": "azure"}, "c")
+    with pytest.raises(BadOption, match="'presets', which is not known") as caught:
+        read_profile("gw", {"presets": "azure"}, "c")
     for known in FULL:
         assert known in str(caught.value.hint)
     with pytest.raises(BadOption, match="'files'") as caught:
         read_profile("gw", {"limits": {"files": 3}}, "c")
-    assert caught.value.hint == "known are part, upload"
+    assert caught.value.hint == "known are part, upload, file, purposes"
+
+
+def test_a_preset_brings_its_address_and_its_key() -> None:
+    profile = read_profile("m", {"preset": "mistral"}, "c")
+    assert profile.base_url == "https://api.mistral.ai/v1"
+    assert profile.api_key == "MISTRAL_API_KEY"
+    assert read_profile("m", {"preset": "mistral", "api_key": "env:MINE"}, "c").api_key == "MINE"
+    assert read_profile("m", {"preset": "mistral", "no_key": True}, "c").api_key is None
+
+
+def test_a_presets_key_goes_to_no_other_address() -> None:
+    table = {"preset": "mistral", "base_url": "https://elsewhere.example/v1"}
+    assert read_profile("m", table, "c").api_key is None
+    assert read_profile("l", {"preset": "litellm"}, "c").base_url is None
+
+
+def test_an_unknown_preset_is_refused_with_all_that_there_are() -> None:
+    with pytest.raises(BadOption, match="preset is to be one of") as caught:
+        read_profile("gw", {"preset": "mistrall"}, "config.toml")
+    for name in PRESETS:
+        assert name in caught.value.message
+
+
+def test_limits_lower_and_raise_those_that_are_known() -> None:
+    known = Limits(part=9, upload=8, by_purpose=(("batch", 7), ("vision", 6)), file=5)
+    assert Profile("gw").limits(known) == known
+    assert not Profile("gw").has_limits
+    profile = read_profile("gw", {"limits": {"file": 50, "purposes": {"batch": 70}}}, "c")
+    assert profile.has_limits
+    found = profile.limits(known)
+    assert (found.part, found.upload, found.file) == (9, 8, 50)
+    assert dict(found.by_purpose) == {"batch": 70, "vision": 6}
 
 
 def test_a_key_and_no_key_contradict_each_other() -> None:

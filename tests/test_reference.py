@@ -25,7 +25,11 @@ def page() -> str:
     code = (
         "import sys, click\n"
         "from chunkup.cli.main import cli\n"
-        "for words in [[]] + [[name] for name in sys.argv[1:]]:\n"
+        "found = [[]]\n"
+        "for name in sys.argv[1:]:\n"
+        "    command = cli.get_command(click.Context(cli), name)\n"
+        "    found += [[name], *([name, word] for word in getattr(command, 'commands', ()))]\n"
+        "for words in found:\n"
         "    print('\\f' + ' '.join(['chunkup', *words]))\n"
         "    cli.main([*words, '--help'], 'chunkup', standalone_mode=False, terminal_width=90)\n"
     )
@@ -53,6 +57,8 @@ def test_every_command_stands_in_it() -> None:
     text = PAGE.read_text("utf-8")
     for name in _COMMANDS:
         assert f"\n## chunkup {name}\n" in text
+    for name in ("list", "show", "download", "delete", "create"):
+        assert f"\n## chunkup files {name}\n" in text
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def test_continuing_says_how_much_is_there() -> None:
         ),
         (
             make(events.Completing, md5=None),
-            "aaa: every part is accepted; asking for the File",
+            "aaa: all of it is sent; asking for the File",
             None,
         ),
         (completed(), "aaa: aaa.jsonl is file-1", "done aaa.jsonl file-1"),

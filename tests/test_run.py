@@ -3,11 +3,12 @@
 import asyncio
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from house import KEY, Handler, House, call_of, drop, open_house
+from house import KEY, Handler, House, Intercept, call_of, drop, open_house
 from test_uploader import PARTS, SIZE, assert_is, refuse_after, source, stop_half_way
 
 from chunkup import Options, OutcomeUnknown, SourceChanged, events
@@ -475,6 +476,62 @@ async def test_an_upload_that_another_account_cannot_see_is_kept_for_its_owner(
                 await other.resume(job)
         async with house.uploader(journal) as uploader:
             assert_is(house, await uploader.resume(job), source)
+        assert "create" not in house.calls
+
+
+async def as_ever(request: web.Request, handler: Handler) -> web.StreamResponse:
+    return await handler(request)
+
+
+def owned(owners: dict[str, str]) -> Callable[[Intercept], Intercept]:
+    """Say in each answer whose key it was, as the real API does."""
+
+    def through(intercept: Intercept) -> Intercept:
+        async def said(request: web.Request, handler: Handler) -> web.StreamResponse:
+            answer = await intercept(request, handler)
+            answer.headers["openai-organization"] = "org"
+            answer.headers["openai-project"] = owners[request.headers["Authorization"]]
+            return answer
+
+        return said
+
+    return through
+
+
+@pytest.mark.parametrize("theirs", ["proj_a", "proj_b"])
+async def test_a_key_that_was_replaced_is_its_owners_by_the_servers_own_word(
+    tmp_path: Path, journal: Path, source: Path, theirs: str
+) -> None:
+    async with open_house(tmp_path / "open", key=None) as house:
+        said = owned({f"Bearer {KEY}": "proj_a", "Bearer sk-new": theirs})
+        async with house.uploader(journal) as uploader:
+            job = await stop_half_way(house, uploader, source, said)
+        house.intercept = said(as_ever)
+        house.clock.offset += 3601
+        house.calls.clear()
+        async with house.uploader(journal, key="sk-new") as uploader:
+            if theirs == "proj_a":
+                assert_is(house, await uploader.resume(job), source)
+            else:
+                with pytest.raises(OtherAccount):
+                    await uploader.resume(job)
+        assert house.calls.count("create") == (theirs == "proj_a")
+
+
+async def test_a_key_that_speaks_for_another_project_now_makes_no_upload_there(
+    tmp_path: Path, journal: Path, source: Path
+) -> None:
+    async with open_house(tmp_path / "open", key=None) as house:
+        owners = {f"Bearer {KEY}": "proj_a"}
+        async with house.uploader(journal) as uploader:
+            job = await stop_half_way(house, uploader, source, owned(owners))
+        owners[f"Bearer {KEY}"] = "proj_b"
+        house.intercept = owned(owners)(as_ever)
+        house.clock.offset += 3601
+        house.calls.clear()
+        async with house.uploader(journal) as uploader:
+            with pytest.raises(OtherAccount):
+                await uploader.resume(job)
         assert "create" not in house.calls
 
 

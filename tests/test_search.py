@@ -8,7 +8,7 @@ from house import House
 from stage import CONTENT, Stage, file_like, listed, refusing, saying, staged, unheard, upload_anew
 
 from chunkup.errors import BadAnswer, BadOption, NotFound, OutcomeUnknown
-from chunkup.finalizer import Done
+from chunkup.finalizer import Completion, Done
 from chunkup.models import RemoteFile
 
 # --- which File is ours ---------------------------------------------------------------------
@@ -18,12 +18,12 @@ from chunkup.models import RemoteFile
 async def test_an_older_file_of_the_same_name_and_size_is_not_ours(house: House, age: int) -> None:
     house.clock.offset = -age
     async with staged(house) as stage:
-        await stage.finalizer().ask(stage.asked)
+        await stage.finalizer().ask(Completion(stage.asked))
         (old,) = stage.file_ids()
         house.clock.offset = 0
         stage.upload, stage.asked = await upload_anew(stage.api, stage.job)
         stage.on("complete", unheard, None)
-        outcome = await stage.finalizer().ask(stage.asked)
+        outcome = await stage.finalizer().ask(Completion(stage.asked))
     assert isinstance(outcome, Done)
     assert not outcome.recovered
     assert outcome.file.id != old
@@ -31,11 +31,11 @@ async def test_an_older_file_of_the_same_name_and_size_is_not_ours(house: House,
 
 async def test_a_file_that_is_another_jobs_is_not_ours(house: House) -> None:
     async with staged(house) as stage:
-        await stage.finalizer().ask(stage.asked)
+        await stage.finalizer().ask(Completion(stage.asked))
         stage.taken.update(stage.file_ids())
         stage.upload, stage.asked = await upload_anew(stage.api, stage.job)
         stage.on("complete", unheard, None)
-        outcome = await stage.finalizer().ask(stage.asked)
+        outcome = await stage.finalizer().ask(Completion(stage.asked))
     assert isinstance(outcome, Done)
     assert outcome.file.id not in stage.taken
 
@@ -94,7 +94,7 @@ async def test_two_files_that_fit_are_none_and_both_are_named(house: House) -> N
         stage.on("complete", unheard)
         stage.on("list", listed(newer, older))
         with pytest.raises(OutcomeUnknown) as caught:
-            await stage.finalizer().ask(stage.asked)
+            await stage.finalizer().ask(Completion(stage.asked))
     assert caught.value.candidates == ("file-older", "file-newer")
     assert house.calls == ["complete", "list"]
 

@@ -14,6 +14,7 @@ from strategies import plain_job
 from wire import answering, listening, opened, reply
 
 from chunkup.errors import ChunkupError
+from chunkup.finalizer import Completion
 from chunkup.models import Upload
 from chunkup.search import Search
 
@@ -76,7 +77,7 @@ async def test_a_listing_is_not_read_beyond_what_can_be_ours(house: House) -> No
 
 async def test_a_file_on_a_later_page_is_found(house: House) -> None:
     async with staged(house) as stage:
-        await stage.finalizer().ask(stage.asked)
+        await stage.finalizer().ask(Completion(stage.asked))
         (ours,) = stage.file_ids()
         house.clock.offset = 60
         for _ in range(5):
@@ -84,7 +85,7 @@ async def test_a_file_on_a_later_page_is_found(house: House) -> None:
         house.calls.clear()
         list_files = stage.api.list_files
 
-        async def small(purpose: str, after: str | None, *, limit: int = 100) -> Any:
+        async def small(purpose: str | None, after: str | None, **_: Any) -> Any:
             return await list_files(purpose, after, limit=2)
 
         stage.api.list_files = small  # type: ignore[method-assign]  # the same call with a smaller page

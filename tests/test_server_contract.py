@@ -1,18 +1,13 @@
-"""The published contract, driven by Schemathesis against the server on a real socket.
-
-The contract is a cut of the official OpenAPI document. It is looked for in
-`$CHUNKUP_CONTRACT`, then beside the checkout; without it these tests are skipped.
-"""
+"""The published contract, driven by Schemathesis against the server on a real socket."""
 
 import copy
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
 import schemathesis
+from contract import contract_path
 from elsewhere import in_a_thread, listening
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
@@ -50,14 +45,6 @@ MODEST = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-
-
-def contract_path() -> Path | None:
-    root = Path(__file__).resolve().parents[1]
-    named = os.environ.get("CHUNKUP_CONTRACT")
-    beside = root.parent / "shared" / "spec" / "openai-files-uploads.yaml"
-    path = Path(named) if named else beside
-    return path if path.is_file() else None
 
 
 def overlaid(contract: dict[str, Any]) -> dict[str, Any]:
@@ -129,11 +116,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def load() -> Any:
     path = contract_path()
-    if path is None:
-        pytest.skip(
-            "the OpenAPI contract is not here; name it in CHUNKUP_CONTRACT",
-            allow_module_level=True,
-        )
     return schemathesis.openapi.from_dict(overlaid(schemathesis.openapi.from_path(path).raw_schema))
 
 

@@ -1,12 +1,13 @@
 """The engine against the embedded server: the promises, one test each."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from house import HASTY, KEY, Handler, House, call_of, drop, make_source
+from house import HASTY, KEY, Handler, House, Intercept, call_of, drop, make_source
 
 from chunkup import (
     AsyncUploader,
@@ -49,10 +50,17 @@ def refuse_after(house: House, parts: int, status: int = 400) -> None:
     house.intercept = intercept
 
 
-async def stop_half_way(house: House, uploader: AsyncUploader, source: Path) -> str:
+async def stop_half_way(
+    house: House,
+    uploader: AsyncUploader,
+    source: Path,
+    through: Callable[[Intercept], Intercept] = lambda intercept: intercept,
+) -> str:
     """Upload until five parts have receipts, then be refused; the job's id."""
     house.calls.clear()
     refuse_after(house, 5)
+    assert house.intercept is not None
+    house.intercept = through(house.intercept)
     seen: list[events.Event] = []
     with pytest.raises(Rejected):
         await uploader.upload(source, purpose="batch", on_event=seen.append)

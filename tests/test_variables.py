@@ -16,7 +16,18 @@ from chunkup.models import Account
 __all__ = ["shell"]
 
 # Meant for one time only: a variable would make a habit of it.
-ONCE = {"--fresh", "--dry-run", "--yes", "--accept", "--again", "--all", "--takeover"}
+ONCE = {
+    "--fresh",
+    "--dry-run",
+    "--yes",
+    "--accept",
+    "--again",
+    "--all",
+    "--takeover",
+    "--overwrite",
+    "--large",
+    "--write-profile",
+}
 # Without a variable for another reason: it names one thing of this very command, or undoes what
 # the environment says.
 PLAIN = {"--help", "--version", "--verbose", "--source", "--output", ("serve", "--no-key")}
@@ -205,6 +216,10 @@ async def test_a_profile_that_goes_elsewhere_gets_nothing_of_the_environments(
     assert not any("elsewhere" in text.lower() for text in seen)
     assert KEY in seen[0]
     seen.clear()
+    # What is said of this machine and its network holds there as well.
+    network = ambient | {"SSL_CERT_FILE": "gone.pem"}
+    refused = await shell.upload("a.bin", "--profile", "gw", GW_KEY=KEY, **network)
+    assert (refused.code, "SSL_CERT_FILE names gone.pem" in refused.err) == (2, True)
     refused = await shell.upload("a.bin", "--profile", "closed", **ambient)
     assert (refused.code, seen) == (2, [])
     assert "error[no-key]: profile closed goes to a place of its own" in refused.err

@@ -107,7 +107,7 @@ async def test_complete_has_a_clock_of_its_own() -> None:
 
 @pytest.mark.parametrize("name", ["create", "cancel", "list", "retrieve"])
 async def test_small_calls_end_in_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chunkup.api._CALL", 0.2)
+    monkeypatch.setattr("chunkup.transport._CALL", 0.2)
 
     async def serve(caller: Caller) -> None:
         await caller.request()

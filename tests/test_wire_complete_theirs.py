@@ -20,7 +20,7 @@ from house import Handler, House, call_of, drop, make_source
 
 from chunkup import OutcomeUnknown, RemoteFile
 from chunkup.machine import Phase
-from chunkup.provider import OPENAI
+from chunkup.providers import OPENAI
 from chunkup.server.store import NewUpload
 
 

@@ -194,7 +194,7 @@ ENDLESS: dict[str, Serve] = {
 async def test_an_answer_that_drips_for_ever_is_given_up(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chunkup.api._CALL", 0.4)
+    monkeypatch.setattr("chunkup.transport._CALL", 0.4)
     monkeypatch.setattr("chunkup.watching._TICK", 0.05)
     async with (
         asyncio.timeout(10),

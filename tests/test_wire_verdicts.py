@@ -21,6 +21,7 @@ from chunkup.errors import (
     NotFound,
     OutcomeUnknown,
     OutOfQuota,
+    ProxyRefused,
     Rejected,
     ServerTrouble,
     Stopped,
@@ -67,7 +68,8 @@ def told(phase: Phase) -> dict[str, Verdict]:
         **rows(["401"], 1, Unauthorized, phase, "goes on"),
         **rows(["403"], 1, Forbidden, phase, "goes on"),
         **rows(["no quota"], 1, OutOfQuota, phase, "goes on"),
-        **rows(["407", *REDIRECTS], 1, Rejected, phase, "goes on"),
+        **rows(["407"], 1, ProxyRefused, phase, "goes on"),
+        **rows(REDIRECTS, 1, Rejected, phase, "goes on"),
         **rows(["429"], MOST, Throttled, phase, "goes on"),
         **rows(["a rate, not again"], 1, Throttled, phase, "goes on"),
         **rows(["a wait for ever", "trouble for ever"], 1, Stopped, phase, "goes on"),
@@ -108,6 +110,19 @@ TABLE: dict[str, dict[str, Verdict]] = {
     | rows(GONE, 3, Rejected, NEW, "goes on")
     | rows(OTHERS, 1, Rejected, SENDING, "goes on")
     | rows(FINAL, 1, Rejected, FAILED, "over"),
+    # The end of its body is its complete. What was cut before that surely did nothing.
+    "post": told(NEW)
+    | rows([*TROUBLE, *GARBAGE], 2, OutcomeUnknown, ASKED, "doubt")
+    | rows(["reset after the body", "half an answer"], 2, OutcomeUnknown, ASKED, "doubt")
+    | rows(["trouble, not again"], 2, OutcomeUnknown, ASKED, "doubt")
+    | rows(["reset before the body", "reset within the body"], MOST, Unreachable, NEW, "goes on")
+    | rows(["an early 200", "an early 503"], MOST, ServerTrouble, NEW, "goes on")
+    | rows(["an early 401"], 1, Unauthorized, NEW, "goes on")
+    | rows(["trouble for ever"], 1, Stopped, ASKED, "goes on")
+    | rows(["no again, please"], MOST, Rejected, FAILED, "over")
+    | rows(["404"], 1, NotFound, NEW, "goes on")
+    | rows(["410", *OTHERS], 1, Rejected, NEW, "goes on")
+    | rows([*FINAL, "an early 400"], 1, Rejected, FAILED, "over"),
     "cancel": told(SENDING)
     | passing(SENDING)
     | rows([*FINAL, *OTHERS], 1, Rejected, SENDING, "goes on")
@@ -257,5 +272,5 @@ async def test_a_redirect_is_said_not_to_be_followed(house: House, tmp_path: Pat
 def test_the_table_has_every_fault_for_every_call() -> None:
     every = {*TABLE["create"], *TROUBLE, *OTHERS, *FINAL, *GONE, *BROKEN, *GARBAGE}
     for call, row in TABLE.items():
-        assert set(row) == every | (set(EARLY) if call == "part" else set()), call
+        assert set(row) == every | (set(EARLY) if call in {"part", "post"} else set()), call
     assert set(FAULTS) < {fault for row in TABLE.values() for fault in row}

@@ -240,6 +240,8 @@ class _Line:
                 await toxics.flowing.wait()
                 if not found:
                     break
+                if self.fate.done():
+                    return  # or what follows the byte that is gone would arrive
                 for fault in self.faults:
                     last: int | None = getattr(fault, way)
                     if last is not None and gone + len(found) > last and not self.fate.done():

@@ -1,6 +1,6 @@
 """A program that uploads and stops at every boundary until it is told to go on, or killed.
 
-Arguments: base URL, journal, source, part size, workers. At each boundary it writes the
+Arguments: base URL, journal, source, part size, workers, method. At each boundary it writes the
 boundary's name as a line to stdout and waits for a line on stdin.
 """
 
@@ -15,6 +15,7 @@ from sqlite_utils import Database
 
 from chunkup import AsyncUploader, Options
 from chunkup.journal.scribe import Scribe, Work
+from chunkup.models import METHODS
 
 _gate = threading.Lock()
 
@@ -64,7 +65,8 @@ def watch_posts() -> aiohttp.TraceConfig:
 
 
 async def main() -> None:
-    url, journal, source, part_size, workers = sys.argv[1:]
+    url, journal, source, part_size, workers, name = sys.argv[1:]
+    method = next(known for known in METHODS if known == name)
     watch_commits()
     async with AsyncUploader(
         base_url=url,
@@ -74,7 +76,7 @@ async def main() -> None:
         options=Options(workers=int(workers)),
         trace_configs=[watch_posts()],
     ) as uploader:
-        await uploader.upload(source, purpose="user_data")
+        await uploader.upload(source, purpose="user_data", method=method)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 from house import KEY
 
 from chunkup.api import Api
-from chunkup.body import PartBody
+from chunkup.body import FormBody
 from chunkup.endpoint import resolve
 from chunkup.key import KeySource
 
@@ -161,9 +161,9 @@ async def pieces(content: bytes, size: int = 1 << 16) -> AsyncGenerator[bytes, N
         yield content[at : at + size]
 
 
-def body_of(content: bytes, size: int = 1 << 16) -> PartBody:
+def body_of(content: bytes, size: int = 1 << 16) -> FormBody:
     """A part's body as the worker makes it, but from memory."""
-    return PartBody(pieces(content, size), len(content))
+    return FormBody(pieces(content, size), len(content))
 
 
 def silent(_: object) -> None:

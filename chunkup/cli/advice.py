@@ -29,6 +29,7 @@ from chunkup.errors import (
     OtherAccount,
     OutcomeUnknown,
     OutOfQuota,
+    ProxyRefused,
     Refused,
     Rejected,
     SourceChanged,
@@ -37,6 +38,7 @@ from chunkup.errors import (
     TooSlow,
     Unauthorized,
     Untrusted,
+    WantsCertificate,
 )
 from chunkup.models import PART_SIZE, Job, Span
 from chunkup.verdicts import Complaint, complaint
@@ -212,6 +214,8 @@ _ROWS: Final[dict[type, _Row]] = {
     Forbidden: _resume,
     OutOfQuota: _resume,
     Untrusted: _resume,
+    WantsCertificate: _resume,
+    ProxyRefused: _resume,
     OtherAccount: _upload_fresh,
     JobEnded: _upload,
     TooSlow: _resume,
@@ -242,6 +246,8 @@ def _content(job: Job) -> list[str]:
         words += ["--expires-after", f"{job.expires_after}s"]
     if job.part_size != PART_SIZE:
         words += ["--part-size", str(job.part_size)]
+    if job.method != "auto":
+        words += ["--method", job.method]
     if not job.md5:
         words.append("--no-md5")
     return words

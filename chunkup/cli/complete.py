@@ -42,9 +42,12 @@ def _quiet(completer: _Completer) -> _Completer:
 
 
 @_quiet
-def purposes(_: click.Context, __: click.Parameter, incomplete: str) -> "list[CompletionItem]":
-    """The purposes of the official API."""
-    return _items(_PURPOSES, incomplete)
+def purposes(ctx: click.Context, _: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    """The purposes of the profile's provider, or of the official API."""
+    from chunkup.cli.destination import ways
+
+    known = ways(ctx.params.get("profile"), ctx.params.get("base_url")).purposes or _PURPOSES
+    return _items({purpose: _PURPOSES.get(purpose, "") for purpose in known}, incomplete)
 
 
 @_quiet

@@ -8,7 +8,7 @@ in it as the map of defaults; headers of all these places go together, name by n
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chunkup.cli.options import Where
     from chunkup.models import Account
     from chunkup.profile import Profile
+    from chunkup.providers import Provider
 
 
 class HeaderOption(click.Option):
@@ -48,14 +49,14 @@ def choose(ctx: click.Context, _: click.Parameter, name: str | None) -> "Profile
 
 
 def profile_of(account: "Account") -> "Profile | None":
-    """The profile in the user's file that goes where a job's account is, if there is one."""
-    from chunkup.config import written_profiles
+    """A profile that goes where a job's account is, the user's own first, if there is one."""
+    from chunkup.config import built_in_profiles, written_profiles
     from chunkup.errors import BadOption
 
-    try:
-        return next((profile for profile in written_profiles() if _fits(profile, account)), None)
-    except BadOption:
-        return None  # a file that nobody asked for must not spoil a hint
+    found: list[Profile] = []
+    with suppress(BadOption):  # a file that nobody asked for must not spoil a hint
+        found += written_profiles()
+    return next((one for one in (*found, *built_in_profiles()) if _fits(one, account)), None)
 
 
 def _fits(profile: "Profile", account: "Account") -> bool:
@@ -88,6 +89,9 @@ def resolved(where: "Where", environ: Mapping[str, str] = os.environ) -> dict[st
         "project": where.project,
         "allow_http": where.allow_http,
         "no_key": where.no_key,
+        "cacert": where.cacert,
+        "client_cert": where.client_cert,
+        "client_key": where.client_key,
     }
     written = (
         [(header, f" of profile {profile.label}") for header in profile.headers] if profile else []
@@ -103,23 +107,33 @@ def resolved(where: "Where", environ: Mapping[str, str] = os.environ) -> dict[st
         return found
     if not where.no_key:
         found["api_key"] = profile.key(environ)
-    if profile.base_url is not None and surroundings(profile.base_url, environ) is not environ:
+    theirs = environ if profile.base_url is None else surroundings(profile.base_url, environ)
+    if theirs is not environ:
         if not where.no_key and profile.api_key is None:
             raise NoKey(
                 f"profile {profile.label} goes to a place of its own and names no key for it",
                 hint='write api_key = "env:VARIABLE" into that profile, or no_key = true',
             )
-        found["environ"] = {}
-    if profile.part_limit is not None or profile.upload_limit is not None:
-        from chunkup.provider import OPENAI
-
-        known = OPENAI.limits
-        found["limits"] = replace(
-            known,
-            part=profile.part_limit or known.part,
-            upload=profile.upload_limit or known.upload,
-        )
+        found["environ"] = theirs
+    found |= {"preset": profile.preset, "auth": profile.auth, "query": dict(profile.query)}
+    if profile.has_limits:
+        found["limits"] = profile.limits(ways(profile, where.base_url).limits)
     return found
+
+
+def ways(profile: "Profile | None", base_url: str | None = None) -> "Provider":
+    """Whose ways the server of a profile has, or that of an address; OpenAI's without either."""
+    from yarl import URL
+
+    from chunkup.providers import COMPATIBLE, OFFICIAL, PRESETS, provider_at
+
+    if profile is not None and profile.preset is not None:
+        return PRESETS[profile.preset]
+    address = base_url or (profile and profile.base_url) or os.environ.get("OPENAI_BASE_URL")
+    try:
+        return provider_at(URL(address or OFFICIAL).host or "")
+    except ValueError:
+        return COMPATIBLE  # whoever goes there is told what is wrong with it
 
 
 def noted(words: Sequence[str], headers: Sequence[str]) -> str:

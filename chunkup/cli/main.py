@@ -23,8 +23,12 @@ _COMMANDS: Final = {
     "stop": ("chunkup.cli.stop", "Ask the process that runs a job to stop it."),
     "cancel": ("chunkup.cli.stop", "End a job, here and on the server."),
     "prune": ("chunkup.cli.jobs", "Forget jobs that are over and old."),
+    "files": ("chunkup.cli.files", "List, show, download, delete and create Files."),
+    "probe": ("chunkup.cli.probe", "Find out what this provider really does, with tiny Files."),
     "serve": ("chunkup.cli.serve", "Run the embedded OpenAI-compatible server."),
     "demo": ("chunkup.cli.demo", "Watch an upload be killed and resumed, without a key."),
+    "doctor": ("chunkup.cli.doctor", "Find out what is wrong here, without changing anything."),
+    "profiles": ("chunkup.cli.profiles", "List the places that --profile can name."),
     "completion": ("chunkup.cli.completion", "Let a shell complete commands, jobs and profiles."),
 }
 # What click takes for yes in a variable.

@@ -102,8 +102,8 @@ def where_options(function: _Function) -> _Function:
             callback=choose,
             shell_complete=complete.profiles,
             help="A place by its name in config.toml (or in the file that CHUNKUP_CONFIG names), "
-            "or openai. Where its address is of another origin than OPENAI_BASE_URL, no OPENAI_ "
-            "variable goes there: it names its own key.",
+            "or a known provider's, see `chunkup profiles`. Where its address is of another origin "
+            "than OPENAI_BASE_URL, no OPENAI_ variable goes there: it names its own key.",
         ),
         click.option(
             "--header",
@@ -138,22 +138,36 @@ def where_options(function: _Function) -> _Function:
             is_flag=True,
             help="Send no key.",
         ),
+        setting(
+            "--cacert",
+            metavar="FILE",
+            type=click.Path(),
+            help="Trust these certificate authorities (PEM), and no others.  [default: "
+            "SSL_CERT_FILE and SSL_CERT_DIR, then the operating system's]",
+        ),
+        setting(
+            "--client-cert",
+            metavar="FILE",
+            type=click.Path(),
+            help="Show this certificate (PEM) to a server that asks for one.  [default: "
+            "OPENAI_MTLS_CLIENT_CERT_FILE]",
+        ),
+        setting(
+            "--client-key",
+            metavar="FILE",
+            type=click.Path(),
+            help="Its private key, if that is in another file.  [default: "
+            "OPENAI_MTLS_CLIENT_KEY_FILE]",
+        ),
     )
     for option in reversed(options):
         function = option(function)
     return journal_option(function)
 
 
-def transport_options(function: _Function) -> _Function:
-    """How to send."""
+def patience_options(function: _Function) -> _Function:
+    """How long to try."""
     options = (
-        setting(
-            "--workers",
-            type=click.IntRange(1, 64),
-            default=16,
-            show_default=True,
-            help="Most parts in flight at once.",
-        ),
         setting(
             "--retries",
             type=click.IntRange(0, 100),
@@ -175,15 +189,26 @@ def transport_options(function: _Function) -> _Function:
             show_default=True,
             help="Wait so long for a network that is gone.",
         ),
-        setting(
-            "--fail-if-late",
-            is_flag=True,
-            help="Fail as soon as the Upload is seen to expire before its end.",
-        ),
     )
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def transport_options(function: _Function) -> _Function:
+    """How to send."""
+    function = setting(
+        "--fail-if-late",
+        is_flag=True,
+        help="Fail as soon as the Upload is seen to expire before its end.",
+    )(function)
+    return setting(
+        "--workers",
+        type=click.IntRange(1, 64),
+        default=16,
+        show_default=True,
+        help="Most parts in flight at once.",
+    )(patience_options(function))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +223,9 @@ class Where:
     journal: Path | None
     profile: "Profile | None" = None
     headers: tuple[str, ...] = field(default=(), repr=False)
+    cacert: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
 
     @classmethod
     def of(cls, account: "Account", journal: Path | None) -> "Where":
@@ -225,6 +253,9 @@ class Where:
             ("--base-url", self.base_url or os.environ.get("OPENAI_BASE_URL")),
             ("--organization", self.organization),
             ("--project", self.project),
+            ("--cacert", self.cacert),
+            ("--client-cert", self.client_cert),
+            ("--client-key", self.client_key),
             ("--journal", str(self.journal) if self.journal else None),
         ):
             if value:
@@ -265,6 +296,7 @@ def make_engine(where: Where, how: How | None = None, **more: Any) -> "Engine":
     from chunkup.journal import default_path
     from chunkup.models import Options
     from chunkup.stops import Home
+    from chunkup.trust import context
 
     options = Options()
     if how is not None:
@@ -277,8 +309,10 @@ def make_engine(where: Where, how: How | None = None, **more: Any) -> "Engine":
             fail_if_late=how.fail_if_late,
         )
     name = os.path.basename(sys.argv[0])  # noqa: PTH119  (a name, and no path yet)
+    endpoint = resolve(**resolved(where))
+    context(endpoint.trust)  # a file that cannot be used is refused before a job is written
     return Engine(
-        resolve(**resolved(where)),
+        endpoint,
         Home(where.journal or default_path()),
         options=options,
         command=noted([name, *sys.argv[1:]], where.headers),

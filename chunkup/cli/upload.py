@@ -64,6 +64,14 @@ Examples:
     help="Let the File expire, 1h to 30d after its creation.",
 )
 @setting(
+    "--method",
+    type=click.Choice(["auto", "uploads", "files"]),
+    default="auto",
+    show_default=True,
+    help="uploads sends parts, files a single request; auto sends parts, but a single request "
+    "where the server takes none.",
+)
+@setting(
     "--no-md5",
     is_flag=True,
     help="Neither compute nor send the MD5 of the whole.",
@@ -74,6 +82,11 @@ Examples:
     default="64MiB",
     show_default=True,
     help="Bytes of a part.",
+)
+@setting(
+    "--wait",
+    is_flag=True,
+    help="Print an id only when the server has processed the File, ten minutes at most.",
 )
 @click.option("--fresh", is_flag=True, help="End an unfinished upload of FILE; start over.")
 @click.option("--dry-run", "-n", is_flag=True, help="Print the plan; send and write nothing.")
@@ -104,13 +117,20 @@ def upload(paths: tuple[str, ...], **values: Any) -> int:
         filename=values["filename"],
         mime_type=values["mime_type"],
         expires_after=None if seconds is None else round(seconds),
+        method=values["method"],
     )
     build = partial(
         make_engine, where, how, part_size=values["part_size"], md5=not values["no_md5"]
     )
     if values["dry_run"]:
         return _show_plans(build(), paths, content(), talk)
-    find = partial(_asked_for, paths=paths, make_content=content, fresh=values["fresh"])
+    find = partial(
+        _asked_for,
+        paths=paths,
+        make_content=content,
+        fresh=values["fresh"],
+        processed=values["wait"],
+    )
     return Transfer(where, talk).carry_out(build, find)
 
 
@@ -120,12 +140,14 @@ async def _asked_for(
     paths: tuple[str, ...],
     make_content: "Callable[[], Content]",
     fresh: bool,
+    processed: bool,
 ) -> "Task":
     from chunkup import dataset
     from chunkup.cli.transfer import Task
 
     content = make_content()
-    return Task(await dataset.asked_for(engine, paths, content, fresh=fresh), label=len(paths) > 1)
+    many = await dataset.asked_for(engine, paths, content, fresh=fresh, processed=processed)
+    return Task(many, label=len(paths) > 1)
 
 
 def _show_plans(engine: "Engine", paths: tuple[str, ...], content: "Content", talk: Talk) -> int:

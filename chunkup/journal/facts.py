@@ -15,6 +15,7 @@ from typing import assert_never
 from sqlite_utils import Database
 
 from chunkup.machine import (
+    SINGLE,
     Accepted,
     AnswerLost,
     Cancelled,
@@ -41,14 +42,15 @@ def write_fact(db: Database, job: str, fact: Fact) -> None:
     match fact:
         case Created(upload):
             db.execute(
-                "INSERT INTO uploads (job_id, generation, id, created_at, expires_at) VALUES"
+                "INSERT INTO uploads (job_id, generation, id, created_at, expires_at, owner) VALUES"
                 " (:job, (SELECT count(*) + 1 FROM uploads WHERE job_id = :job),"
-                " :id, :created, :expires)",
+                " :id, :created, :expires, :owner)",
                 {
                     "job": job,
                     "id": upload.id,
                     "created": upload.created_at,
                     "expires": upload.expires_at,
+                    "owner": upload.owner,
                 },
             )
         case Accepted(upload_id, receipt):
@@ -78,7 +80,14 @@ def write_fact(db: Database, job: str, fact: Fact) -> None:
                     [reason, job, upload_id],
                 )
             )
-        case CompleteAsked(upload_id, part_ids, md5, asked_at):
+        case CompleteAsked(upload_id, part_ids, md5, asked_at, begun):
+            if fact.single:
+                # A row like an Upload's: its asks, its doubt and its end are kept alike.
+                db.execute(
+                    "INSERT INTO uploads (job_id, generation, id, created_at) VALUES"
+                    " (:job, (SELECT count(*) + 1 FROM uploads WHERE job_id = :job), :id, :begun)",
+                    {"job": job, "id": SINGLE, "begun": begun},
+                )
             db.execute(
                 "INSERT INTO asks (job_id, generation, number, part_ids, md5, asked_at) VALUES"
                 f" (:job, {_GENERATION}, (SELECT count(*) FROM asks WHERE job_id = :job),"
@@ -99,6 +108,12 @@ def write_fact(db: Database, job: str, fact: Fact) -> None:
                     {"job": job, "upload": upload_id, "reason": reason},
                 )
             )
+            if upload_id == SINGLE:
+                db.execute(
+                    "UPDATE uploads SET ended = 'refused'"
+                    " WHERE job_id = ? AND id = ? AND ended IS NULL",
+                    [job, SINGLE],
+                )
         case Doubted(upload_id):
             _change(
                 db.execute(
@@ -149,31 +164,35 @@ def _end(  # noqa: PLR0913  (one row's columns)
 def read_facts(db: Database, job: str) -> Iterator[Fact]:
     """One job's facts, in an order that the machine accepts."""
     uploads = db.execute(
-        "SELECT generation, id, created_at, expires_at, answer_lost, doubted, ended FROM uploads"
+        "SELECT generation, id, created_at, expires_at, answer_lost, doubted, ended, owner"
+        " FROM uploads"
         " WHERE job_id = ? ORDER BY generation",
         [job],
     ).fetchall()
-    for generation, upload_id, created_at, expires_at, answer_lost, doubted, ended in uploads:
-        yield Created(Upload(upload_id, created_at, expires_at))
+    for generation, upload_id, created_at, expires_at, lost, doubted, ended, owner in uploads:
+        single = upload_id == SINGLE
+        if not single:
+            yield Created(Upload(upload_id, created_at, expires_at, owner=owner))
         for start, stop, part_id, xxh3 in db.execute(
             "SELECT start, stop, part_id, xxh3 FROM parts WHERE job_id = ? AND generation = ?"
             " ORDER BY start",
             [job, generation],
         ).fetchall():
             yield Accepted(upload_id, Receipt(Span(start, stop), part_id, xxh3))
-        if answer_lost:
+        if lost:
             yield AnswerLost(upload_id)
         for part_ids, md5, asked_at, refused in db.execute(
             "SELECT part_ids, md5, asked_at, refused FROM asks"
             " WHERE job_id = ? AND generation = ? ORDER BY number",
             [job, generation],
         ).fetchall():
-            yield CompleteAsked(upload_id, tuple(json.loads(part_ids)), md5, asked_at)
+            ids, begun = tuple(json.loads(part_ids)), created_at if single else None
+            yield CompleteAsked(upload_id, ids, md5, asked_at, begun)
             if refused is not None:
                 yield CompleteRefused(upload_id, refused)
         if doubted:
             yield Doubted(upload_id)
-        if ended is not None:
+        if ended is not None and not (single and ended == "refused"):
             yield GenerationEnded(upload_id, ended)
     yield from _read_ending(db, job)
 

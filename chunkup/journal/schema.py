@@ -157,6 +157,21 @@ def m003_sets(db: Database) -> None:
         db.execute(change)
 
 
+@migrations()
+def m004_methods(db: Database) -> None:
+    """Sending in parts was the only way there was, and nobody had asked for it by name."""
+    db.execute("UPDATE jobs SET method = 'auto' WHERE method = 'uploads'")
+
+
+@migrations()
+def m005_owners(db: Database) -> None:
+    """Whose an Upload is, as the server said: a key that was replaced may be the same owner's."""
+    db.execute("ALTER TABLE uploads ADD COLUMN owner TEXT")
+
+
+_STEPS: Final = (m001_facts, m002_notes, m003_sets, m004_methods, m005_owners)
+
+
 def open_database(path: Path) -> Database:
     """Open the journal at ``path``, made or brought up to date where that is needed.
 
@@ -231,7 +246,7 @@ def _check_identity(db: Database, path: Path) -> None:
     (found,) = db.execute("PRAGMA application_id").fetchone()
     if found != APPLICATION_ID:
         raise BadJournal(f"{path} is some other program's database", hint=_NAME_ANOTHER)
-    known = {m001_facts.__name__, m002_notes.__name__, m003_sets.__name__}
+    known = {step.__name__ for step in _STEPS}
     if any(row.name not in known for row in migrations.applied(db)):
         raise BadJournal(
             f"the journal {path} was written by a newer version of chunkup",

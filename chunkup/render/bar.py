@@ -66,6 +66,8 @@ class Bar:
         """Whether the event's own row says it already, or among many files the total's."""
         if self._tally.files > 1 and isinstance(event, events.Completed):
             return True
+        if isinstance(event, events.Paused) and not event.wait:
+            return False  # no wait, but what is done otherwise from here on
         return isinstance(event, events.PartRetried | events.Paused | events.Completing)
 
     def _tick(self) -> None:

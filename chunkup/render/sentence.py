@@ -47,10 +47,13 @@ def sentence(event: events.Event, *, many: bool = False) -> str | None:
         case events.JobStarted(continued=True, done_parts=have, parts=parts, done=done, size=size):
             return f"continuing {event.job}: {have} of {parts} parts, {share(done, size)} of {name}"
         case events.JobStarted(parts=parts, size=size):
-            return f"uploading {name} as job {event.job}: {parts} parts, {size_text(size)}"
+            count = "1 part" if parts == 1 else f"{parts} parts"
+            return f"uploading {name} as job {event.job}: {count}, {size_text(size)}"
         case events.UploadExpired(reason=reason, lost=lost, upload_id=upload):
             again = f"; {size_text(lost)} are sent again" if lost else ""
             return f"{who}: Upload {printable(upload, 80)} is over ({printable(reason, 80)}){again}"
+        case events.Paused(wait=0, message=message):
+            return f"{who}: {printable(message)}"
         case events.Paused(wait=wait, message=message):
             return f"{who}: waiting {duration_text(wait)}: {printable(message)}"
         case events.PartRetried(start=start, wait=wait, message=message, attempt=attempt):
@@ -67,7 +70,7 @@ def sentence(event: events.Event, *, many: bool = False) -> str | None:
         case events.Completing() if many:
             return None
         case events.Completing():
-            return f"{who}: every part is accepted; asking for the File"
+            return f"{who}: all of it is sent; asking for the File"
         case events.Completed():
             return _completed(event, name, many=many)
         case _:

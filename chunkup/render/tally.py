@@ -274,7 +274,7 @@ def _advance(standing: Standing, event: events.Event) -> None:
         case events.UploadExpired():
             standing.done = standing.sent = standing.in_flight = 0
             standing.stage, standing.expires_in, standing.rate = Stage.SENDING, None, 0.0
-        case events.Paused(wait=wait, message=message):
+        case events.Paused(wait=wait, message=message) if wait:
             standing.trouble = Trouble(message, event.time, wait, retry=False)
         case events.PartRetried(wait=wait, message=message):
             standing.trouble = Trouble(message, event.time, wait, retry=True)

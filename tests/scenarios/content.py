@@ -15,9 +15,9 @@ SCENARIOS = (
             Mutation(
                 takes_out="each attempt makes its own body",
                 module="worker.py",
-                was="        body = PartBody(chunks, part.size)\n",
+                was="        body = FormBody(chunks, part.size)\n",
                 becomes="        old = vars(send_part)\n"
-                "        body = old.setdefault(part, PartBody(chunks, part.size))\n",
+                "        body = old.setdefault(part, FormBody(chunks, part.size))\n",
                 test=BODIES + "test_a_broken_attempt_uses_up_nothing[400]",
             ),
             Mutation(
@@ -63,7 +63,8 @@ SCENARIOS = (
             Mutation(
                 takes_out="it is said what a refused MD5 means",
                 module="run.py",
-                was="                refusal = _explained(refusal)\n",
+                was="                refusal = _explained(refusal, self._job, "
+                "single=self._asked_for == SINGLE)\n",
                 becomes="",
                 test=GARBLED
                 + "test_a_flipped_bit_is_refused_by_the_servers_md5_and_said_to_be_what_it_is",

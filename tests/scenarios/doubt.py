@@ -71,8 +71,10 @@ SCENARIOS = (
             Mutation(
                 takes_out="it is looked for before it is asked for again",
                 module="finalizer.py",
-                was="await self.search.look(self.looks, asked.asked_at):",
-                becomes="None:",
+                was="looks = (*self.looks, *self._later()) if asking.single else self.looks\n"
+                "        if found := await self.search.look(looks, *asking.moments, "
+                "ended=asking.single):",
+                becomes="if found := None:",
                 test=_COMPLETE + "test_a_server_that_makes_a_file_at_every_ask_is_asked_once_where_"
                 "it_lists_them",
             ),
@@ -115,8 +117,8 @@ SCENARIOS = (
             Mutation(
                 takes_out="what a second ask is answered does not fail the job",
                 module="finalizer.py",
-                was="return await self._refused_again(asked, answer)",
-                becomes="return await self._refused(asked, answer)",
+                was="return await self._refused_again(asking, answer)",
+                becomes="return await self._refused(asking, answer)",
                 test=_COMPLETE
                 + "test_a_file_that_is_never_listed_is_left_to_a_person[words of its own]",
             ),

@@ -40,7 +40,7 @@ SCENARIOS = (
         mutations=(
             Mutation(
                 takes_out="a small call has an end",
-                module="api.py",
+                module="transport.py",
                 was="aiohttp.ClientTimeout(total=_CALL,",
                 becomes="aiohttp.ClientTimeout(total=None,",
                 test="test_wire_hostile.py::test_an_answer_that_drips_for_ever_is_given_up[a body]",
@@ -62,14 +62,14 @@ SCENARIOS = (
         mutations=(
             Mutation(
                 takes_out="a redirect is not followed",
-                module="api.py",
+                module="transport.py",
                 was="allow_redirects=False",
                 becomes="allow_redirects=True",
                 test="test_api.py::test_a_redirect_is_an_error_and_the_key_stays_here[307-create]",
             ),
             Mutation(
                 takes_out="cookies are not kept",
-                module="api.py",
+                module="transport.py",
                 was="cookie_jar=aiohttp.DummyCookieJar()",
                 becomes="cookie_jar=aiohttp.CookieJar(unsafe=True)",
                 test="test_api.py::test_cookies_are_never_kept[create]",

@@ -10,9 +10,9 @@ SCENARIOS = (
         mutations=(
             Mutation(
                 takes_out="a request is not repeated with the key that was refused",
-                module="api.py",
-                was="refusal.retryable |= await self._endpoint.headers() != headers",
-                becomes="refusal.retryable |= bool(await self._endpoint.headers())",
+                module="transport.py",
+                was="refusal.retryable |= await self.endpoint.target(method, path) != target",
+                becomes="refusal.retryable |= bool(await self.endpoint.target(method, path))",
                 test="test_wire_keys.py::"
                 "test_a_source_that_has_no_other_key_is_asked_once_more_and_that_is_all",
             ),
@@ -25,8 +25,8 @@ SCENARIOS = (
         mutations=(
             Mutation(
                 takes_out="a source is asked again after a refusal",
-                module="api.py",
-                was="refusal.retryable |= await self._endpoint.headers() != headers",
+                module="transport.py",
+                was="refusal.retryable |= await self.endpoint.target(method, path) != target",
                 becomes="refusal.retryable |= False",
                 test="test_wire_keys.py::test_parts_in_flight_go_on_with_the_new_key",
             ),
@@ -54,6 +54,22 @@ SCENARIOS = (
         ),
     ),
     Scenario(
+        what="a job that is gone on with under another key, or the same for another project",
+        holds="whose it is, the server's own word says where it has one (organization, project), "
+        "else the key; no Upload is ever made for another account",
+        tests=("test_run.py", "test_wire_keys.py"),
+        mutations=(
+            Mutation(
+                takes_out="whose an Upload is, the server knows better than a hash of the key",
+                module="run.py",
+                was="            self._same_account = upload.owner == transport.owner\n",
+                becomes="            pass\n",
+                test="test_run.py::"
+                "test_a_key_that_speaks_for_another_project_now_makes_no_upload_there",
+            ),
+        ),
+    ),
+    Scenario(
         what="a source of keys that raises, hangs or gives nonsense",
         holds="nothing is sent, the error is ours and shows no key, the job can go on",
         tests=("test_wire_keys.py", "test_secrets.py"),
@@ -76,8 +92,8 @@ SCENARIOS = (
             Mutation(
                 takes_out="a completion that had no key leaves no doubt",
                 module="finalizer.py",
-                was="isinstance(error, Untrusted | Refused)",
-                becomes="isinstance(error, Untrusted)",
+                was="Untrusted | WantsCertificate | ProxyRefused | Refused",
+                becomes="Untrusted | WantsCertificate | ProxyRefused",
                 test="test_wire_keys.py::test_a_source_that_breaks_leaves_a_job_that_can_go_on",
             ),
         ),

@@ -86,8 +86,8 @@ SCENARIOS = (
             Mutation(
                 takes_out="a name with several addresses, all out of reach, is no network either",
                 module="foreign.py",
-                was="found = {error.errno} if error.errno else several\n",
-                becomes="found = {error.errno or 0}\n",
+                was="return {error.errno} if error.errno else several\n",
+                becomes="return {error.errno or 0}\n",
                 test="test_foreign.py::test_no_network_is_told_from_a_server_that_is_not_there",
             ),
             Mutation(
@@ -100,7 +100,7 @@ SCENARIOS = (
             ),
             Mutation(
                 takes_out="a name service that hangs holds up no stop",
-                module="api.py",
+                module="transport.py",
                 was="resolver=names.resolver(), keepalive_timeout=15",
                 becomes="keepalive_timeout=15",
                 test="test_names.py"

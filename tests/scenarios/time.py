@@ -21,8 +21,10 @@ SCENARIOS = (
             Mutation(
                 takes_out="receipts die with their Upload",
                 module="machine.py",
-                was="            return State(state.span, generation=state.generation)\n",
-                becomes="            return replace(state, phase=phase, upload=None)\n",
+                was="            return State(state.span, generation=state.generation)\n"
+                "        case CompleteAsked():",
+                becomes="            return replace(state, phase=phase, upload=None)\n"
+                "        case CompleteAsked():",
                 test=NO_MORE + "[400-Upload has expired.-expired]",
             ),
             Mutation(

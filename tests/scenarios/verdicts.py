@@ -54,7 +54,7 @@ SCENARIOS = (
         mutations=(
             Mutation(
                 takes_out="aiohttp repeats nothing by itself",
-                module="api.py",
+                module="transport.py",
                 was="session._retry_connection = False",
                 becomes="session._retry_connection = True",
                 test=_CELL + "[list-reset after the body]",

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import assert_type
 
+import openai
+
 import chunkup
 from chunkup import events
 
@@ -57,6 +59,11 @@ def blocking() -> None:
         assert_type(uploader.settle("k7f2m9", accept="file-1"), chunkup.RemoteFile)
         assert_type(uploader.with_options(workers=1, md5=False), chunkup.Uploader)
         uploader.close(grace=1)
+
+    signed = chunkup.Uploader.from_openai(openai.OpenAI(), part_size=1 << 20, journal="journal.db")
+    assert_type(signed, chunkup.Uploader)
+    azure = openai.AsyncAzureOpenAI(api_version="2024-10-21")
+    assert_type(chunkup.AsyncUploader.from_openai(azure), chunkup.AsyncUploader)
 
 
 async def in_a_loop() -> None:

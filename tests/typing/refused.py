@@ -1,5 +1,7 @@
 """Calls that a type checker has to refuse: each line that ends in ``# refused``, and no other."""
 
+import openai
+
 import chunkup
 from chunkup import events
 
@@ -23,6 +25,8 @@ def blocking() -> None:
     chunkup.upload(["a", "b"], purpose="batch")  # refused
     chunkup.resume(7)  # refused
     chunkup.Uploader("sk-key")  # refused
+    chunkup.Uploader.from_openai("sk-key")  # refused
+    chunkup.Uploader.from_openai(openai.OpenAI(), timeout=3)  # refused
     uploader = chunkup.Uploader()
     uploader.with_options(worker=1)  # refused
     uploader.with_options(workers="1")  # refused
