@@ -1,11 +1,27 @@
 """All scenarios, in the order of the README's table."""
 
-from scenarios import content, doubt, hostile, keys, machine, pace, server, silence, time, verdicts
+from scenarios import (
+    content,
+    doubt,
+    files,
+    hostile,
+    keys,
+    machine,
+    network,
+    pace,
+    providers,
+    server,
+    silence,
+    single,
+    time,
+    verdicts,
+)
 from scenarios.scenario import Mutation, Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
     *machine.SCENARIOS,
     *doubt.SCENARIOS,
+    *single.SCENARIOS,
     *silence.SCENARIOS,
     *verdicts.SCENARIOS,
     *pace.SCENARIOS,
@@ -13,6 +29,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     *keys.SCENARIOS,
     *content.SCENARIOS,
     *hostile.SCENARIOS,
+    *network.SCENARIOS,
+    *files.SCENARIOS,
+    *providers.SCENARIOS,
     *server.SCENARIOS,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(
