@@ -268,7 +268,19 @@ async def test_a_lost_answer_is_looked_for_and_one_file_is_made(
     async with house.uploader(journal) as uploader:
         file = await uploader.files.create(b"abc", filename="a", purpose="user_data")
     assert [row.id for row in house.files] == [file.id]
-    assert house.calls == ["post", "list"]
+    assert house.calls == ["post", "list", "list"]
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+async def test_a_lost_answer_is_found_by_the_servers_clock_though_ours_is_wrong(
+    house: House, journal: Path, hours: int
+) -> None:
+    house.clock.offset = hours * 3600
+    on_call(house, "post", lost)
+    async with house.uploader(journal) as uploader:
+        file = await uploader.files.create(b"abc", filename="a", purpose="user_data")
+    assert [row.id for row in house.files] == [file.id]
+    assert house.calls.count("post") == 1
 
 
 async def test_a_body_that_broke_off_is_sent_again_without_a_look(

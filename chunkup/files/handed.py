@@ -7,6 +7,7 @@ for in the list of Files, and nobody's doubt is repeated blindly.
 
 import shlex
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -152,8 +153,15 @@ class _Delivery:
     job: Job
     parcel: "_Parcel"
     single: bool = True
-    moments: tuple[float, ...] = ()
+    # By the monotonic clock: what the server's says of them may only be heard after a doubt.
+    _times: tuple[float, ...] = field(default=(), init=False)
     _digest: str | None = field(default=None, init=False)
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """Server times at which the File may have been made."""
+        now, ours = self.shop.api.server_now(), time.monotonic()
+        return tuple(now - (ours - moment) for moment in self._times)
 
     def reach(self, search: Search) -> Reach:
         """As the search itself reaches the server."""
@@ -163,7 +171,7 @@ class _Delivery:
         """Send it all once."""
         job, api = self.job, self.shop.api
         async with self.shop.slots.slot(job.size):
-            begun = float(int(api.server_now()))
+            begun = time.monotonic()
             body = FormBody(
                 self.parcel.chunks(self.shop.options.read_size),
                 job.size,
@@ -173,7 +181,14 @@ class _Delivery:
                 before=form_fields(job.purpose, job.expires_after),
                 ending=partial(self._ending, begun),
             )
-            return await api.post_file(body, lambda _: None)
+            try:
+                return await api.post_file(body, lambda _: None)
+            except ChunkupError:
+                if self._times and not api.transport.knows_time:
+                    # The File is known by its time, and the first answer of all was lost.
+                    with suppress(ChunkupError):
+                        await api.list_files(job.purpose, None, limit=1)
+                raise
 
     async def _ending(self, begun: float, digest: str) -> None:
         """All content is out, and what follows may make the File."""
@@ -183,8 +198,7 @@ class _Delivery:
                 "you send it again"
             )
         self._digest = digest
-        if not self.moments:
-            self.moments = (begun, self.shop.api.server_now())
+        self._times = self._times or (begun, time.monotonic())
 
 
 class _Parcel:
