@@ -91,7 +91,7 @@ SCENARIOS = (
         ),
     ),
     Scenario(
-        what="`--method uploads` where there are no Uploads; a server that takes smaller parts only",
+        what="`--method uploads` where there are none; a server that takes smaller parts only",
         holds="one sentence that says so, and the command that helps",
         tests=("test_wire_verdicts.py", "test_wire_parts.py"),
         mutations=(
