@@ -22,6 +22,7 @@ PAGE = TESTS.parent / "docs" / "providers.md"
 # Programs of others that tests install and run here: what, and where that is tested.
 REAL: Final = {
     "portkey": ("its open-source gateway, in front of the embedded server", "test_portkey.py"),
+    "litellm": ("its proxy, when it is asked for (`CHUNKUP_LITELLM=1`)", "test_litellm.py"),
     "compatible": ("aimock, another server with /files", "test_aimock.py"),
 }
 # Two places of one provider.
