@@ -671,6 +671,23 @@ async def test_what_somebody_laid_in_the_way_is_neither_followed_nor_used(
     assert other.read_text() == "precious"
 
 
+async def test_who_lays_something_in_the_way_for_ever_is_said_to(
+    house: House, journal: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.flock
+
+    def interfere(fd: int, how: int) -> None:
+        for name in leftovers(folder):
+            (folder / name).unlink()
+        real(fd, how)
+
+    async with house.uploader(journal) as uploader:
+        file = await uploader.files.create(b"abc", filename="a", purpose="user_data")
+        monkeypatch.setattr("chunkup.files.download.fcntl.flock", interfere)
+        with pytest.raises(Busy, match="keeps laying"):
+            await uploader.files.download(file.id, folder / "out")
+
+
 async def test_the_turn_of_who_was_waiting_comes_with_a_new_file(
     house: House, journal: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

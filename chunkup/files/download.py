@@ -29,6 +29,8 @@ _Result = TypeVar("_Result")
 
 # Bytes that are asked for again, to see that what is here already is of the same content.
 _OVERLAP: Final = 64 << 10
+# What is laid where a download keeps its bytes is taken away; who does that for ever wins.
+_ROUNDS: Final = 100
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -145,7 +147,7 @@ class Landing:
         self.held = os.fstat(self._fd).st_size
 
     def _claimed(self) -> int:
-        while True:
+        for _ in range(_ROUNDS):
             try:
                 fd = os.open(self._path, _NEW, 0o600)
             except OSError as error:
@@ -172,6 +174,7 @@ class Landing:
                 os.close(fd)
                 raise
             os.close(fd)  # its owner was just through with it
+        raise Busy(f"somebody keeps laying other files beside {printable(str(self._target))}")
 
     def put(self, at: int, block: bytes) -> bool:
         """Have ``block`` at its place; False if something else is there already.
