@@ -111,6 +111,7 @@ async def test_a_connection_that_was_not_made_in_time_surely_sent_nothing(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chunkup.transport.CONNECT", 0.2)
+    monkeypatch.setattr("chunkup.api.CONNECT", 0.2)
     with deaf_port() as url:
         async with opened(url) as api:
             with pytest.raises(Unreachable) as caught:
@@ -161,6 +162,7 @@ async def test_a_handshake_that_never_ends_is_cut_and_sent_nothing(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chunkup.transport.CONNECT", 0.3)
+    monkeypatch.setattr("chunkup.api.CONNECT", 0.3)
 
     async def serve(caller: Caller) -> None:
         await caller.reader.read(1 << 16)
