@@ -65,6 +65,8 @@ async def stop_half_way(
     with pytest.raises(Rejected):
         await uploader.upload(source, purpose="batch", on_event=seen.append)
     house.intercept = None
+    # A part that was in flight may still be on its way into the server.
+    await house.idle()
     house.calls.clear()
     house.arrivals.clear()
     return seen[0].job
