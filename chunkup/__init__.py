@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chunkup.blocking import Run, Uploader, resume, upload
     from chunkup.dataset import Result
     from chunkup.errors import (
+        BadContent,
         Busy,
         ChunkupError,
         Failed,
@@ -25,14 +26,16 @@ if TYPE_CHECKING:
         Stopped,
     )
     from chunkup.handles import AsyncRun
-    from chunkup.models import JobInfo, Limits, Options, RemoteFile, Upload
+    from chunkup.models import JobInfo, Limits, Options, RemoteFile, Split, Upload
     from chunkup.uploader import AsyncUploader
+    from chunkup.verifying import Verified
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AsyncRun": "chunkup.handles",
     "AsyncUploader": "chunkup.uploader",
+    "BadContent": "chunkup.errors",
     "Busy": "chunkup.errors",
     "ChunkupError": "chunkup.errors",
     "Failed": "chunkup.errors",
@@ -46,9 +49,11 @@ _HOMES = {
     "Result": "chunkup.dataset",
     "Run": "chunkup.blocking",
     "SourceChanged": "chunkup.errors",
+    "Split": "chunkup.models",
     "Stopped": "chunkup.errors",
     "Upload": "chunkup.models",
     "Uploader": "chunkup.blocking",
+    "Verified": "chunkup.verifying",
     "resume": "chunkup.blocking",
     "upload": "chunkup.blocking",
 }
@@ -56,6 +61,7 @@ _HOMES = {
 __all__ = [
     "AsyncRun",
     "AsyncUploader",
+    "BadContent",
     "Busy",
     "ChunkupError",
     "Failed",
@@ -69,9 +75,11 @@ __all__ = [
     "Result",
     "Run",
     "SourceChanged",
+    "Split",
     "Stopped",
     "Upload",
     "Uploader",
+    "Verified",
     "resume",
     "upload",
 ]

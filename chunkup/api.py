@@ -14,6 +14,7 @@ from chunkup.endpoint import Endpoint
 from chunkup.errors import ChunkupError, ServerTrouble, Unreachable
 from chunkup.foreign import mapped
 from chunkup.models import Job, RemoteFile, Upload
+from chunkup.pace import Ration
 from chunkup.providers import Paging, Provider
 from chunkup.transport import CONNECT, Transport
 from chunkup.verdicts import Call
@@ -63,11 +64,13 @@ class Api:
         *,
         stall_timeout: float,
         complete_timeout: float,
+        limit_rate: float | None = None,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
     ) -> None:
         self.transport = Transport(endpoint, trace_configs=trace_configs)
         self._stall = stall_timeout
         self._complete_timeout = complete_timeout
+        self._ration = None if limit_rate is None else Ration(limit_rate)
 
     def open(self) -> None:
         """Make the sessions; no connection is opened yet."""
@@ -229,6 +232,7 @@ class Api:
         tracker = aiohttp.UploadTracker()
         limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT)
         answered = False
+        body.ration = self._ration
         try:
             async with watched(body, tracker, self._stall, moved):
                 found = await self.transport.json(

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from chunkup import events
 from chunkup.blocking_files import BlockingFiles, BlockingUploads
@@ -14,17 +14,20 @@ from chunkup.endpoint import Signer
 from chunkup.handles import AsyncRun
 from chunkup.key import KeySource
 from chunkup.listener import OnEvent
-from chunkup.models import PART_SIZE, JobInfo, Limits, Method, Options, RemoteFile
+from chunkup.models import PART_SIZE, JobInfo, Limits, Method, Options, RemoteFile, Split
 from chunkup.providers import Auth, Provider
 from chunkup.render.notebook import in_kernel
 from chunkup.sdk import arguments_of
 from chunkup.settings import Changes, Settings
 from chunkup.thread import THREAD
 from chunkup.uploader import AsyncUploader
+from chunkup.verifying import Verified
 
 if TYPE_CHECKING:
     import aiohttp
     import openai
+
+_Item = TypeVar("_Item")
 
 
 class Run:
@@ -211,6 +214,7 @@ class Uploader:
         expires_after: int | None = None,
         method: Method = "auto",
         fresh: bool = False,
+        check: bool = True,
         on_event: OnEvent | None = None,
     ) -> RemoteFile:
         """Upload a file and wait for it; see :meth:`chunkup.AsyncUploader.upload`."""
@@ -223,6 +227,7 @@ class Uploader:
                 expires_after=expires_after,
                 method=method,
                 fresh=fresh,
+                check=check,
                 on_event=listen,
             ),
             on_event,
@@ -238,6 +243,7 @@ class Uploader:
         expires_after: int | None = None,
         method: Method = "auto",
         fresh: bool = False,
+        check: bool = True,
         on_event: OnEvent | None = None,
     ) -> Run:
         """Begin an upload in the engine thread and return at once.
@@ -254,6 +260,7 @@ class Uploader:
                 expires_after=expires_after,
                 method=method,
                 fresh=fresh,
+                check=check,
                 on_event=on_event,
             )
 
@@ -298,6 +305,11 @@ class Uploader:
         expires_after: int | None = None,
         method: Method = "auto",
         fresh: bool = False,
+        check: bool = True,
+        split: bool | Split = False,
+        manifest: str | os.PathLike[str] | None = None,
+        skip_existing: bool = False,
+        fail_fast: bool = False,
         on_event: OnEvent | None = None,
     ) -> Iterator[Result]:
         """Upload many files; see :meth:`chunkup.AsyncUploader.upload_all`.
@@ -312,6 +324,11 @@ class Uploader:
                 expires_after=expires_after,
                 method=method,
                 fresh=fresh,
+                check=check,
+                split=split,
+                manifest=manifest,
+                skip_existing=skip_existing,
+                fail_fast=fail_fast,
                 on_event=on_event,
             )
         )
@@ -321,6 +338,12 @@ class Uploader:
     ) -> Iterator[Result]:
         """Go on with all that stopped; see :meth:`chunkup.AsyncUploader.resume_all`."""
         return _given(self._inner.resume_all(any_age=any_age, on_event=on_event))
+
+    def verify(
+        self, manifest: str | os.PathLike[str], *, content: bool = True
+    ) -> Iterator[Verified]:
+        """Ask about each File of a manifest; see :meth:`chunkup.AsyncUploader.verify`."""
+        return _given(self._inner.verify(manifest, content=content))
 
     def jobs(self) -> list[JobInfo]:
         """Every job that the journal holds, oldest first."""
@@ -344,6 +367,7 @@ def upload(  # noqa: PLR0913  (as Uploader.upload)
     expires_after: int | None = None,
     method: Method = "auto",
     fresh: bool = False,
+    check: bool = True,
     on_event: OnEvent | None = None,
     **settings: Unpack[Settings],
 ) -> RemoteFile:
@@ -365,6 +389,7 @@ def upload(  # noqa: PLR0913  (as Uploader.upload)
             expires_after=expires_after,
             method=method,
             fresh=fresh,
+            check=check,
             on_event=on_event,
         )
 
@@ -390,7 +415,7 @@ def _noted(
 
     def listen(event: events.Event) -> None:
         nonlocal job_id
-        job_id = event.job
+        job_id = event.job or job_id
         if on_event is not None:
             on_event(event)
 
@@ -406,7 +431,7 @@ def _note(error: KeyboardInterrupt, job_id: str | None) -> None:
         error.add_note(f"what was accepted is kept; go on with chunkup.resume({job_id!r})")
 
 
-def _given(results: AsyncGenerator[Result]) -> Iterator[Result]:
+def _given(results: AsyncGenerator[_Item]) -> Iterator[_Item]:
     """What an asynchronous generator gives; leaving early stops what it does."""
     try:
         while (result := THREAD.run(_next(results))) is not None:
@@ -421,9 +446,9 @@ def _given(results: AsyncGenerator[Result]) -> Iterator[Result]:
 
 
 # A generator belongs to the loop in which it is first asked for something.
-async def _next(results: AsyncGenerator[Result]) -> Result | None:
+async def _next(results: AsyncGenerator[_Item]) -> _Item | None:
     return await anext(results, None)
 
 
-async def _closed(results: AsyncGenerator[Result]) -> None:
+async def _closed(results: AsyncGenerator[_Item]) -> None:
     await results.aclose()

@@ -6,7 +6,7 @@ import secrets
 import struct
 import sys
 import termios
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from socket import SO_LINGER, SOL_SOCKET, socket
 from typing import Final
@@ -17,6 +17,7 @@ from xxhash import xxh3_128
 
 from chunkup.errors import ChunkupError
 from chunkup.outlast import outlast
+from chunkup.pace import Ration
 
 # getsockopt's name for the unsent queue on macOS; Linux has it as an ioctl.
 _SO_NWRITE: Final = 0x1024
@@ -39,6 +40,7 @@ class FormBody(Payload):
     Attributes:
         content_size: ``size``.
         xxh3: XXH3-128 in hex of the content written, once all of it is; None before.
+        ration: How many bytes a second all bodies together may send, if there is a limit.
         whole: Whether the very end was reached. A body without it is none to any server.
         repeated: Whether a gateway on the way says that it sent the request more than once.
         error: What went wrong while the content was read, if anything did. aiohttp reports it
@@ -77,6 +79,9 @@ class FormBody(Payload):
         self._ending = ending
         self._transport: asyncio.WriteTransport | None = None
         self._acknowledged = 0
+        self._handed = 0
+        self._waiting = False
+        self.ration: Ration | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self.xxh3: str | None = None
@@ -106,7 +111,10 @@ class FormBody(Payload):
             await writer.write(self._head)
             async for chunk in self._chunks:
                 digest.update(chunk)
-                await writer.write(chunk)
+                for piece in self._slices(chunk):
+                    await self._leave(len(piece))
+                    await writer.write(piece)
+                    self._handed += len(piece)
             found = digest.hexdigest()
             if self._ending is not None:
                 await self._ending(found)
@@ -118,6 +126,40 @@ class FormBody(Payload):
             raise
         finally:
             self._idle.set()
+
+    def _slices(self, chunk: bytes) -> Iterator[bytes | memoryview]:
+        """A chunk as it may go out: whole, unless that would take all others' turns."""
+        at_once = len(chunk) if self.ration is None else self.ration.slice()
+        if len(chunk) <= at_once:
+            yield chunk
+            return
+        view = memoryview(chunk)
+        for start in range(0, len(chunk), at_once):
+            yield view[start : start + at_once]
+
+    async def _leave(self, size: int) -> None:
+        """Wait until so many bytes may go out; with no limit that is at once."""
+        if self.ration is None:
+            return
+        wait = self.ration.turn(asyncio.get_running_loop().time(), size)
+        if wait <= 0:
+            return
+        self._waiting = True
+        try:
+            await asyncio.sleep(wait)
+        except asyncio.CancelledError:
+            self.ration.give_back(size)
+            raise
+        finally:
+            self._waiting = False
+
+    @property
+    def resting(self) -> bool:
+        """Whether the peer had all that was written, and more may not go out yet.
+
+        As of the last call of :meth:`acknowledged`.
+        """
+        return self._waiting and self._acknowledged >= self._handed
 
     @property
     def begun(self) -> bool:

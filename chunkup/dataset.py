@@ -6,26 +6,30 @@ that starts the same command meets an owner instead of half of the work.
 """
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
+from chunkup import events
+from chunkup.crowd import Crowd
 from chunkup.engine import GO_ON, Engine, Orders
 from chunkup.errand import Errand
 from chunkup.errors import ChunkupError
-from chunkup.intake import Content
-from chunkup.journal import Adopted, JobLine, Standing
+from chunkup.existing import Existing, existing
+from chunkup.intake import in_one_request
+from chunkup.journal import Adopted, Standing
 from chunkup.ledger import Emit
 from chunkup.listener import tell_reused
-from chunkup.machine import OPEN, Phase
-from chunkup.models import Fingerprint, Job, RemoteFile
+from chunkup.models import Job, Plan, RemoteFile
 from chunkup.processing import wait_processed
+from chunkup.roll import Roll, entries
 
-AT_ONCE: Final = 8
-ELSEWHERE: Final = "it belongs to another destination or account"
-_RECENT: Final = 7 * 86400.0
+# Seconds of sending after which its speed says something about the link.
+_ENOUGH: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +64,18 @@ class InOrder:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of a dataset.
+    """One file of a dataset, or a piece of one.
 
-    ``wanted`` is the file as it is now, for one that was asked for by path: its new content is
-    sent if it changed. Without, a change is an error.
+    ``wanted`` is the job as it was asked for now, for one that was asked for by path: its new
+    content is sent if it changed. Without, a change is an error. ``kept_back`` is why it must not
+    be sent as it is.
     """
 
     adopted: Adopted
     path: str
-    wanted: Fingerprint | None = None
+    wanted: Job | None = None
     orders: Orders = GO_ON
+    kept_back: ChunkupError | None = None
 
     @property
     def job(self) -> Job:
@@ -81,12 +87,14 @@ class Member:
 class Dataset:
     """Members in the order in which they were asked for.
 
-    ``processed`` has each result wait until the server is through with its File.
+    ``processed`` has each result wait until the server is through with its File. With
+    ``fail_fast`` the first error is the last result.
     """
 
     engine: Engine
     members: Sequence[Member]
     processed: bool = False
+    fail_fast: bool = False
 
     @property
     def extent(self) -> tuple[int, int, int, int]:
@@ -98,45 +106,115 @@ class Dataset:
     async def results(self, emit: Emit) -> AsyncGenerator[tuple[int, Result]]:
         """Each member's place and result, as each ends; what was finished before comes first.
 
-        One that fails stops no other. Closing the generator stops what runs.
+        One that fails stops no other, unless ``fail_fast``. Closing the generator stops what runs.
         """
         journal = await self.engine.journal()
         places: dict[str, list[int]] = {}
         for place, member in enumerate(self.members):
             places.setdefault(member.job.id, []).append(place)
-        waiting = [
+        going = [
             self.members[found[0]]
             for found in places.values()
             if self.members[found[0]].adopted.standing is not Standing.DONE
         ]
-        ids = [member.job.id for member in waiting]
-        running: dict[asyncio.Task[Result], str] = {}
+        ids = [member.job.id for member in going]
+        running: dict[asyncio.Task[Result], int] = {}
+        roll = await Roll.open(journal, [member.job for member in self.members])
         try:
             await journal.reserve(ids)
             for place, member in enumerate(self.members):
                 if member.adopted.standing is Standing.DONE:
+                    await roll.add({member.job.id: place}, member.job.set_id)
                     yield place, await self._through(_reused(member, emit))
-            waiting.reverse()
-            while waiting or running:
-                while waiting and len(running) < AT_ONCE:
-                    member = waiting.pop()
-                    running[asyncio.create_task(self._one(member, emit))] = member.job.id
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    result = task.result()
-                    for place in places[running.pop(task)]:
-                        # One job may have been asked for under several spellings.
-                        yield place, replace(result, path=self.members[place].path)
+            async for index, result in self._run(going, running, emit):
+                member = going[index]
+                if result.file is not None:
+                    await roll.add({result.job_id: places[member.job.id][0]}, member.job.set_id)
+                for place in places[member.job.id]:
+                    # One job may have been asked for under several spellings.
+                    yield place, replace(result, path=self.members[place].path)
+                if self.fail_fast and result.error is not None:
+                    break
+            await roll.close()
         finally:
+            with suppress(ChunkupError):
+                await roll.close()
             for task in running:
                 task.cancel()
             if running:
                 await asyncio.wait(running)
             await journal.unreserve(ids)
 
-    async def _one(self, member: Member, emit: Emit) -> Result:
+    async def _existing(self, going: Sequence[Member]) -> dict[str, Existing]:
+        """By set, what may be there already, for sets that are not to send such again."""
+        journal = await self.engine.journal()
+        found: dict[str, Existing] = {}
+        for set_id in {member.job.set_id for member in going}:
+            habits = await journal.habits(set_id)
+            if habits.skip_existing:
+                jobs = [member.job for member in going if member.job.set_id == set_id]
+                found[set_id] = await existing(self.engine, jobs, entries(habits.manifest))
+        return found
+
+    async def _run(
+        self, going: Sequence[Member], running: dict[asyncio.Task[Result], int], emit: Emit
+    ) -> AsyncGenerator[tuple[int, Result]]:
+        """Run them, each as soon as there is room for it; ``running`` is kept for the caller."""
+        crowd = Crowd([self._parts(member.job) for member in going])
+        pool, there = self.engine.workshop.slots, await self._existing(going)
+        began, sent = time.monotonic(), pool.total
+        ended: deque[asyncio.Task[Result]] = deque()
+        news = asyncio.Event()
+
+        def over(task: asyncio.Task[Result]) -> None:
+            ended.append(task)
+            news.set()
+
+        def hear(index: int, event: events.Event) -> None:
+            if isinstance(event, events.JobStarted):
+                crowd.lacks(index, event.parts - event.done_parts)
+            elif isinstance(event, events.UploadExpired):
+                crowd.lacks(index, self._parts(going[index].job))
+            elif isinstance(event, events.PartAccepted):
+                crowd.accepted(index)
+                news.set()
+            emit(event)
+
+        while crowd or running:
+            while (index := crowd.next(pool.slots.count)) is not None:
+                crowd.began(index)
+                member = going[index]
+                work = self._one(member, there.get(member.job.set_id), partial(hear, index))
+                task = asyncio.create_task(work)
+                running[task] = index
+                task.add_done_callback(over)
+            await news.wait()
+            news.clear()
+            while ended:
+                task = ended.popleft()
+                index = running.pop(task)
+                crowd.over(index)
+                yield index, task.result()
+        took = time.monotonic() - began
+        if took >= _ENOUGH and self.engine.options.limit_rate is None:
+            rate = (pool.total - sent) / took
+            await (await self.engine.journal()).note_rate(self.engine.endpoint.base_url, rate)
+
+    def _parts(self, job: Job) -> int:
+        single = in_one_request(job.method, self.engine.endpoint.provider)
+        return 1 if single else Plan(job.span, job.part_size).count
+
+    async def _one(self, member: Member, there: Existing | None, emit: Emit) -> Result:
         job = member.job
         try:
+            if member.kept_back is not None:
+                await self.engine.keep_back(job, member.kept_back, emit)
+                return Result(member.path, job.id, error=member.kept_back)
+            seen = member.wanted.fingerprint if member.wanted is not None else None
+            fact = None if there is None else await there.look(job, seen, emit)
+            if fact is not None:
+                file = await self.engine.reuse(job, fact, emit)
+                return await self._through(Result(member.path, job.id, file=file, reused=True))
             if member.wanted is not None:
                 job, file = await self.engine.upload(member.adopted, member.wanted, emit)
             else:
@@ -163,105 +241,3 @@ def _reused(member: Member, emit: Emit) -> Result:
     if file is not None:
         tell_reused(member.job, file, emit)
     return Result(member.path, member.job.id, file=file, reused=True)
-
-
-async def asked_for(
-    engine: Engine,
-    paths: Sequence[str],
-    content: Content,
-    *,
-    fresh: bool = False,
-    processed: bool = False,
-) -> Dataset:
-    """The files that a command names. All are looked at before any is sent.
-
-    Raises:
-        Refused: One of them cannot be uploaded.
-    """
-    wanted = [engine.describe(path, content)[0] for path in paths]
-    adopted = await engine.adopt(wanted, fresh=fresh)
-    return Dataset(
-        engine,
-        [
-            Member(member, path, job.fingerprint)
-            for member, path, job in zip(adopted, paths, wanted, strict=True)
-        ],
-        processed,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What is there to be gone on with, in whole sets.
-
-    ``left`` are open jobs that are not taken, each with the reason; ``held`` are those among
-    them that another process runs.
-    """
-
-    dataset: Dataset
-    left: Sequence[tuple[JobLine, str]] = ()
-    held: Sequence[JobLine] = ()
-    taken: Sequence[JobLine] = ()
-
-
-async def unfinished(engine: Engine, *, any_age: bool, orders: Orders = GO_ON) -> Selection:
-    """Every set of this destination and account in which something stopped or was never told.
-
-    Sets that nothing happened in for seven days are left, unless ``any_age``.
-    """
-    journal, account = await engine.journal(), await engine.account()
-    sets: dict[str, list[JobLine]] = {}
-    for line in await journal.lines():
-        sets.setdefault(line.job.set_id, []).append(line)
-    left: list[tuple[JobLine, str]] = []
-    held: list[JobLine] = []
-    members: list[Member] = []
-    taken: list[JobLine] = []
-    for lines in sets.values():
-        due = [line for line in lines if _due(line)]
-        if not due:
-            continue
-        ours = [line for line in due if line.job.account == account]
-        left += [
-            (line, ELSEWHERE) for line in due if line.phase in OPEN and line.job.account != account
-        ]
-        if not ours:
-            continue
-        busy = [line for line in ours if journal.holder_lives(line)]
-        held += busy
-        # What is done of a set that is being worked for is told by whoever does that.
-        rest = [line for line in ours if line not in busy and (line.phase in OPEN or not busy)]
-        if not rest:
-            continue
-        if not any_age and time.time() - max(line.active_at for line in lines) > _RECENT:
-            left += [(line, "nothing happened to it for more than seven days") for line in rest]
-            continue
-        taken += rest
-        files = await journal.files(lines[0].job.set_id)
-        going = [line for line in lines if line not in busy and line.phase is not Phase.CANCELLED]
-        members += [_member(line, files, orders) for line in going if line.job.account == account]
-    return Selection(Dataset(engine, members), left, held, taken)
-
-
-def named(engine: Engine, jobs: Sequence[Job], orders: Orders = GO_ON) -> Dataset:
-    """These jobs and no others of their sets."""
-    return Dataset(
-        engine,
-        [Member(Adopted(job, Standing.OPEN), label(job), orders=orders) for job in jobs],
-    )
-
-
-def label(job: Job) -> str:
-    """What a result is called: as its command called it, where that still means this file."""
-    same = job.given is not None and os.path.realpath(job.given) == job.path
-    return job.given if same and job.given is not None else job.path
-
-
-def _due(line: JobLine) -> bool:
-    return line.phase in OPEN or (line.phase is Phase.COMPLETED and not line.printed)
-
-
-def _member(line: JobLine, files: Mapping[str, RemoteFile], orders: Orders) -> Member:
-    file = files.get(line.job.id)
-    standing = Standing.OPEN if file is None else Standing.DONE
-    return Member(Adopted(line.job, standing, file), label(line.job), orders=orders)

@@ -17,6 +17,7 @@ from chunkup.errors import (
     ChunkupError,
     JournalTrouble,
     SourceChanged,
+    SourceGone,
     Stopped,
 )
 from chunkup.intake import Content, describe
@@ -24,14 +25,24 @@ from chunkup.journal import Adopted, Journal, Standing
 from chunkup.ledger import Claim, Emit, Ledger
 from chunkup.link import Workshop
 from chunkup.listener import careful, log, tell_end, tell_outdated, tell_reused, tell_stop
-from chunkup.machine import Cancelled, Failed, Phase
-from chunkup.models import PART_SIZE, Account, Fingerprint, Job, Options, Plan, RemoteFile
+from chunkup.machine import OPEN, Cancelled, Completed, Failed, Phase
+from chunkup.models import (
+    PART_SIZE,
+    Account,
+    Fingerprint,
+    Job,
+    Options,
+    Plan,
+    RemoteFile,
+    Split,
+)
 from chunkup.planner import plan
 from chunkup.pool import SlotPool
 from chunkup.retry import Policy
 from chunkup.run import Run
 from chunkup.slots import Slots
-from chunkup.source import Readers, inspect, md5_of
+from chunkup.source import Readers, inspect, look_again, md5_of
+from chunkup.spool import Spool
 from chunkup.stops import Home, Stops
 
 if TYPE_CHECKING:
@@ -126,7 +137,9 @@ class Engine:
 
     # --- which jobs -------------------------------------------------------------------------
 
-    def describe(self, path: str | os.PathLike[str], content: Content) -> tuple[Job, Plan]:
+    def describe(
+        self, path: str | os.PathLike[str], content: Content, split: Split | None = None
+    ) -> tuple[Job, Plan]:
         """The job that would upload this file, and its plan; sends and writes nothing."""
         return describe(
             path,
@@ -135,9 +148,12 @@ class Engine:
             self.endpoint.provider.limits,
             part_size=self.part_size,
             md5=self.md5,
+            split=split,
         )
 
-    async def adopt(self, wanted: Sequence[Job], *, fresh: bool = False) -> list[Adopted]:
+    async def adopt(
+        self, wanted: Sequence[Job], *, fresh: bool = False, emit: Emit = lambda _: None
+    ) -> list[Adopted]:
         """For each wanted job the one to work for, as one set; all are in the journal then.
 
         ``fresh`` ends what is unfinished of them and starts over.
@@ -148,37 +164,40 @@ class Engine:
         if fresh:
             for job in await journal.open_like(wanted):
                 await self._drop(job, fresh=True)
+        for job in await journal.superseded(wanted):
+            lost = (await journal.line(job.id)).done
+            await self._drop(job, fresh=fresh)
+            tell_outdated(job, lost, emit, why="the file is cut otherwise now")
         proven = [
-            suspect.job_id
+            suspect.job.id
             for suspect in ([] if fresh else await journal.suspects(wanted))
-            if await md5_of(suspect.path, inspect(suspect.path)[1]) == suspect.md5
+            if await md5_of(suspect.job.path, inspect(suspect.job.path)[1], suspect.job.span)
+            == suspect.md5
         ]
         return await journal.adopt_all(wanted, proven=proven, fresh=fresh)
 
     # --- runs -------------------------------------------------------------------------------
 
-    async def upload(
-        self, adopted: Adopted, wanted: Fingerprint, emit: Emit
-    ) -> tuple[Job, RemoteFile]:
+    async def upload(self, adopted: Adopted, wanted: Job, emit: Emit) -> tuple[Job, RemoteFile]:
         """Carry out an adopted job; where its file changed since, the new content is sent.
 
-        ``wanted`` is the file as it was when it was asked for. Returns the job that ended in
-        the File, which is another one after such a change.
+        ``wanted`` is the job as it was asked for, with the file as it was then. Returns the job
+        that ended in the File, which is another one after such a change.
         """
         job = adopted.job
         if adopted.file is not None:
             tell_reused(job, adopted.file, emit)
             return job, adopted.file
         continued = adopted.standing is not Standing.NEW
-        if continued and await self._outdated(job, wanted):
-            job, continued = await self._follow(job, emit), False
+        if continued and await self._outdated(job, wanted.fingerprint):
+            job, continued = await self._follow(job, wanted, emit), False
         try:
             return job, await self._carry_out(job, emit, continued=continued)
         except SourceChanged as error:
             if not error.between_runs:
                 tell_end(job, error, emit)
                 raise
-            job = await self._follow(job, emit)
+            job = await self._follow(job, wanted, emit)
             return job, await self.carry_out(job, emit, continued=False)
 
     async def carry_out(
@@ -190,17 +209,33 @@ class Engine:
             ChunkupError: As :meth:`chunkup.AsyncUploader.upload`.
         """
         try:
+            if continued and job.cut and orders.source is None:
+                await self._see_cut(job)
             return await self._carry_out(job, emit, continued=continued, orders=orders)
         except SourceChanged as error:
+            error.job_id = job.id
             tell_end(job, error, emit)
             raise
+
+    async def _see_cut(self, job: Job) -> None:
+        """See that a piece begins and ends between records still: its receipts cannot tell."""
+        line = await (await self.journal()).line(job.id)
+        with suppress(SourceGone):  # which the run itself says, if it needs the file
+            found, cut = look_again(job.path), job.fingerprint
+            moved = (found.size, found.mtime_ns) != (cut.size, cut.mtime_ns)
+            if moved and line.phase in {Phase.NEW, Phase.SENDING}:
+                raise SourceChanged(
+                    f"{job.path} changed since it was cut, so its pieces may not fit together",
+                    between_runs=True,
+                    hint="upload it again to send the new content",
+                )
 
     async def _carry_out(
         self, job: Job, emit: Emit, *, continued: bool, orders: Orders = GO_ON
     ) -> RemoteFile:
         """As :meth:`carry_out`, but a change of the source is left to the caller to tell."""
         try:
-            return await self._supervised(job, emit, continued=continued, orders=orders)
+            file = await self._supervised(job, emit, continued=continued, orders=orders)
         except SourceChanged as error:
             error.job_id = job.id
             raise
@@ -211,14 +246,53 @@ class Engine:
         except asyncio.CancelledError:
             tell_stop(job, emit)
             raise
+        await self._let_go(job)
+        return file
 
-    async def _follow(self, job: Job, emit: Emit) -> Job:
+    async def _let_go(self, job: Job) -> None:
+        """Remove what was kept of standard input, once no piece of it needs it any more."""
+        journal = await self.journal()
+        spool = Spool.beside(journal.path)
+        if not spool.owns(job.path):
+            return
+        lines = await journal.lines()
+        if not any(line.job.path == job.path and line.phase in OPEN for line in lines):
+            spool.discard(job.path)
+
+    async def keep_back(self, job: Job, error: ChunkupError, emit: Emit) -> None:
+        """End a job that was never begun, since its file must not be sent as it is."""
+        journal = await self.journal()
+        error.job_id = job.id
+        async with Claim(journal, job, self._command):
+            ledger = Ledger(job, journal, emit)
+            await ledger.load()
+            await ledger.record(Failed(error.code, error.message))
+        tell_end(job, error, emit)
+
+    async def reuse(self, job: Job, fact: Completed, emit: Emit) -> RemoteFile:
+        """End a job that was never begun in a File that is there already."""
+        journal = await self.journal()
+        try:
+            async with Claim(journal, job, self._command):
+                ledger = Ledger(job, journal, emit)
+                await ledger.load()
+                await ledger.record(fact)
+        except ChunkupError as error:
+            tell_end(job, error, emit)
+            raise
+        tell_reused(job, fact.file, emit)
+        await self._let_go(job)
+        return fact.file
+
+    async def _follow(self, job: Job, wanted: Job, emit: Emit) -> Job:
         """Let go of a job whose file has other content now; the job for that content."""
         journal = await self.journal()
         line = await journal.line(job.id)
         tell_outdated(job, line.done, emit)
         await self._drop(job, fresh=False)
-        return await journal.succeed(job, _anew(job, inspect(job.path)[1]))
+        # Where pieces of it begin and end was found out when they were asked for.
+        anew = wanted if wanted.cut else _anew(job, inspect(job.path)[1])
+        return await journal.succeed(job, replace(anew, account=job.account, check=wanted.check))
 
     async def _supervised(
         self, job: Job, emit: Emit, *, continued: bool, orders: Orders
@@ -292,7 +366,9 @@ class Engine:
         """End a job here and on the server; see :meth:`chunkup.AsyncUploader.cancel`."""
         journal = await self.journal()
         async with Claim(journal, job, self._command):
-            return await cancel(Ledger(job, journal, careful(None)), self.workshop)
+            file = await cancel(Ledger(job, journal, careful(None)), self.workshop)
+        await self._let_go(job)
+        return file
 
     async def _outdated(self, job: Job, found: Fingerprint) -> bool:
         """Whether a job in doubt may be about other content than the file has now.
@@ -335,14 +411,17 @@ class Engine:
                 self.endpoint,
                 stall_timeout=options.stall_timeout,
                 complete_timeout=options.complete_timeout,
+                limit_rate=options.limit_rate,
                 trace_configs=self._trace_configs,
             )
             api.open()
+            slots = Slots(workers, options.limit_rate or float("inf"))
+            slots.expect(self.part_size)
             self._shop = Workshop(
                 api=api,
                 readers=Readers(),
                 policy=Policy(options.retries, options.offline_wait),
-                slots=SlotPool(Slots(workers), patience=2 * options.stall_timeout),
+                slots=SlotPool(slots, patience=2 * options.stall_timeout),
                 options=options,
             )
         return self._shop

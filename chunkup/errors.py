@@ -8,6 +8,7 @@ The tree is sorted by what the person can do, which is also what the exit code s
     │   ├── NoKey              no API key to send
     │   ├── PlainHttp          a key about to leave over unencrypted http
     │   ├── NoSuchFile, NotAFile, EmptyFile, Unreadable, TooLarge
+    │   ├── BadContent         records that the server would refuse later
     │   ├── NoSuchJob          no job with this id, or several
     │   └── BadJournal         a path that cannot be trusted or understood
     ├── Failed (1)             waiting will not help
@@ -38,9 +39,10 @@ A *stop* is not an *end*: every class but ``Refused`` leaves a job whose receipt
 and its message says so where it matters.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from chunkup.models import Answer
+from chunkup.models import Answer, Job
 
 
 class ChunkupError(Exception):
@@ -56,6 +58,7 @@ class ChunkupError(Exception):
         answer: What the server said, if it was the server.
         cut: Whether a request for a File broke off before its end, so that surely nothing came
             of it.
+        wanted: What was to be uploaded, where it was refused before there was a job.
     """
 
     code: ClassVar[str] = "error"
@@ -77,6 +80,7 @@ class ChunkupError(Exception):
         self.answer = answer
         self.retryable = retryable
         self.cut = False
+        self.wanted: Job | None = None
 
     @property
     def request_id(self) -> str | None:
@@ -137,6 +141,29 @@ class TooLarge(Refused):
     """The file is larger than the provider takes for this purpose."""
 
     code = "too-large"
+
+
+class BadContent(Refused):
+    """The check found what the server would refuse once it reads the file.
+
+    Attributes:
+        findings: The first twenty, each with ``code``, ``message``, ``line`` and ``offset``.
+        counts: How many there are of each code, errors alone.
+    """
+
+    code = "bad-content"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        findings: Sequence[Any] = (),
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.findings = tuple(findings)
+        self.counts = dict(counts or {})
 
 
 class NoSuchJob(Refused):

@@ -5,7 +5,7 @@ it stood. ``time`` is Unix seconds. Names in JSON are the class names in snake_c
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from chunkup.models import RemoteFile
 
@@ -167,6 +167,22 @@ class Unknown(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finding(Event):
+    """The check found something in the file before anything of it was sent.
+
+    ``job`` is empty where there is none yet. ``line`` counts from 1 and ``offset`` in bytes from
+    the beginning of the file; None for what is about the whole. ``level`` is ``error`` for what
+    the server would refuse, else ``warning``.
+    """
+
+    code: str
+    message: str
+    line: int | None
+    offset: int | None
+    level: Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """How a whole command ended: the last that it says, exactly once, and about no single job.
 
@@ -190,7 +206,7 @@ class Summary:
     hint: str | None
 
 
-# All that can be told, in the order in which an upload without accidents tells it.
+# All that can be told.
 EVENTS: Final[tuple[type[Event | Summary], ...]] = (
     JobStarted,
     UploadCreated,
@@ -205,5 +221,6 @@ EVENTS: Final[tuple[type[Event | Summary], ...]] = (
     Failed,
     Stopped,
     Unknown,
+    Finding,
     Summary,
 )

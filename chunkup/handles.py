@@ -105,8 +105,9 @@ class AsyncRun:
         )
 
     def _hear(self, event: events.Event) -> None:
-        self._job_id = event.job
-        self._begun.set()
+        if event.job:  # the check speaks before there is one
+            self._job_id = event.job
+            self._begun.set()
         match event:
             case events.Progress():
                 self._progress = event

@@ -2,14 +2,15 @@
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from chunkup.endpoint import Endpoint
-from chunkup.errors import BadOption
+from chunkup.errors import BadOption, TooLarge
 from chunkup.key import sendable
-from chunkup.models import METHODS, Account, Job, Limits, Method, Plan
-from chunkup.planner import plan, whole
+from chunkup.models import METHODS, Account, Job, Limits, Method, Piece, Plan, Split
+from chunkup.planner import in_parts, plan, whole
 from chunkup.providers import Provider
 from chunkup.source import inspect, mime_type_of
 from chunkup.text import printable
@@ -66,10 +67,12 @@ def describe(  # noqa: PLR0913  (each is one thing that decides about a job)
     *,
     part_size: int,
     md5: bool,
+    split: Split | None = None,
 ) -> tuple[Job, Plan]:
-    """The job that uploads this file, and how it would be cut. Looks at the file and nothing else.
+    """The job that uploads this file, and its parts. Looks at the file and nothing else.
 
-    The job has no id, set and full account yet: those are the journal's.
+    The job has no id, set and full account yet: those are the journal's. A file that will be
+    ``split`` may be of any size.
 
     Raises:
         Refused: It cannot be uploaded.
@@ -100,15 +103,51 @@ def describe(  # noqa: PLR0913  (each is one thing that decides about a job)
         md5=md5,
         method=content.method,
         given=given,
+        split=split,
     )
-    single = content.method == "files"
-    if content.method == "auto":
-        single = endpoint.provider.uploads is False
-    return job, plan(
-        span,
-        part_size=part_size,
-        purpose=content.purpose,
-        limits=limits,
-        path=given,
-        single=single,
-    )
+    if split is not None:
+        in_parts(part_size, limits)
+        return job, Plan(span, part_size)
+    try:
+        return job, plan(
+            span,
+            part_size=part_size,
+            purpose=content.purpose,
+            limits=limits,
+            path=given,
+            single=in_one_request(content.method, endpoint.provider),
+        )
+    except TooLarge as error:
+        error.wanted = job
+        raise
+
+
+def in_one_request(method: str, provider: Provider) -> bool:
+    """Whether it is known that a file goes in a single request."""
+    return method == "files" or (method == "auto" and provider.uploads is False)
+
+
+def pieces_of(job: Job, pieces: Sequence[Piece]) -> list[Job]:
+    """The jobs that upload a file's pieces, each as a File of its own name.
+
+    One piece that is the whole file keeps the file's name.
+    """
+    if len(pieces) == 1:
+        (only,) = pieces
+        return [replace(job, first_line=only.first_line, lines=only.lines)]
+    return [
+        replace(
+            job,
+            span=piece.span,
+            filename=piece_name(job.filename, number, len(pieces)),
+            first_line=piece.first_line,
+            lines=piece.lines,
+        )
+        for number, piece in enumerate(pieces, 1)
+    ]
+
+
+def piece_name(filename: str, number: int, count: int) -> str:
+    """What the File of one of a file's pieces is called; ``number`` counts from 1."""
+    name = PurePath(filename)
+    return f"{name.stem}-{number:05}-of-{count:05}{name.suffix}"

@@ -29,8 +29,8 @@ class Ledger:
     def __init__(self, job: Job, journal: Journal, emit: Emit) -> None:
         self.job = job
         self.state = State(job.span)
+        self.emit = emit
         self._journal = journal
-        self._emit = emit
 
     async def load(self) -> None:
         """Fold what earlier runs committed."""
@@ -56,9 +56,15 @@ class Ledger:
         self.job = replace(self.job, path=source.path, fingerprint=source.fingerprint)
         await self._journal.move(self.job)
 
+    async def checked(self, lines: int | None) -> None:
+        """The job's file was checked, and has so many lines."""
+        first = None if lines is None else 1
+        self.job = replace(self.job, check=False, first_line=first, lines=lines)
+        await self._journal.checked(self.job.id, lines)
+
     def tell(self, kind: type[events.Event], **fields: Any) -> None:
         """Emit an event about this job."""
-        self._emit(kind(time=time.time(), job=self.job.id, path=self.job.path, **fields))
+        self.emit(kind(time=time.time(), job=self.job.id, path=self.job.shown, **fields))
 
 
 class Claim:

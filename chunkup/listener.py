@@ -17,7 +17,7 @@ OnEvent = Callable[[events.Event], None]
 
 def tell_end(job: Job, error: ChunkupError, emit: Emit) -> None:
     """Emit the event that an error which ends a run is."""
-    stamp = {"time": time.time(), "job": job.id, "path": job.path}
+    stamp = {"time": time.time(), "job": job.id, "path": job.shown}
     said = {
         "code": error.code,
         "message": error.message,
@@ -38,7 +38,7 @@ def tell_stop(job: Job, emit: Emit) -> None:
         events.Stopped(
             time=time.time(),
             job=job.id,
-            path=job.path,
+            path=job.shown,
             code=Interrupted.code,
             message="interrupted; what was accepted is kept",
             hint=None,
@@ -47,15 +47,15 @@ def tell_stop(job: Job, emit: Emit) -> None:
     )
 
 
-def tell_outdated(job: Job, lost: int, emit: Emit) -> None:
-    """Emit that what was sent of a job is of no use, since its file changed."""
+def tell_outdated(job: Job, lost: int, emit: Emit, why: str = "the file changed since") -> None:
+    """Emit that what was sent of a job is of no use."""
     emit(
         events.UploadExpired(
             time=time.time(),
             job=job.id,
-            path=job.path,
+            path=job.shown,
             upload_id="",
-            reason="the file changed since",
+            reason=why,
             lost=lost,
         )
     )
@@ -65,7 +65,7 @@ def tell_reused(job: Job, file: RemoteFile, emit: Emit) -> None:
     """Emit that a File of an earlier run counts as done."""
     emit(
         events.Completed(
-            time=time.time(), job=job.id, path=job.path, file=file, recovered=False, reused=True
+            time=time.time(), job=job.id, path=job.shown, file=file, recovered=False, reused=True
         )
     )
 

@@ -29,7 +29,9 @@ The table
 
     ``Failed`` and ``Cancelled`` end a job from each of the three open states; ``Doubted``
     leaves a job in ASKED. A file that is sent in one request has no Upload: ``CompleteAsked``
-    leads it from NEW to ASKED, and ``CompleteRefused`` back.
+    leads it from NEW to ASKED, and ``CompleteRefused`` back. A job that was never begun may have
+    its File already, of another job that sent the same content: ``Completed``, ``reused`` then,
+    leads it from NEW to COMPLETED.
 
 One request
     A server without Uploads takes a file in a single POST. The end of its body is what
@@ -157,10 +159,16 @@ class Doubted:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The File exists, and it is ours."""
+    """The File exists, and it is ours.
+
+    ``reused`` if another job had made it of the same content, and nothing was sent. Such a job
+    asked for nothing, so ``md5`` is then that content's, in lowercase hex; else it is the ask's.
+    """
 
     file: RemoteFile
     recovered: bool = False
+    reused: bool = False
+    md5: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +203,7 @@ TABLE: Final[dict[Phase, dict[type[Fact], Phase]]] = {
     Phase.NEW: {
         Created: Phase.SENDING,
         CompleteAsked: Phase.ASKED,
+        Completed: Phase.COMPLETED,  # if it is reused, and nothing was ever begun
         Failed: Phase.FAILED,
         Cancelled: Phase.CANCELLED,
     },
@@ -231,7 +240,7 @@ class State:
     ``receipts`` are in file order and never overlap. ``ask`` is the last ``CompleteAsked`` of
     this generation, kept after a refusal as the proof that it is. ``doubted`` once a person was
     told of the doubt about it. ``generation`` is the number of Uploads opened so far, and of
-    single requests brought to their end.
+    single requests brought to their end. ``reused`` once it ended in another job's File.
     """
 
     span: Span
@@ -243,6 +252,7 @@ class State:
     ask: CompleteAsked | None = None
     doubted: bool = False
     file: RemoteFile | None = None
+    reused: bool = False
     failure: Failed | None = None
 
     @property
@@ -312,7 +322,9 @@ def apply(state: State, fact: Fact) -> State:
         case Completed(file):
             if file.bytes not in {None, state.span.size}:
                 raise IllegalFact(f"a File of {file.bytes} bytes is not this one")
-            return replace(state, phase=phase, file=file)
+            if state != State(state.span) if fact.reused else state.ask is None:
+                raise IllegalFact("what was begun has a File of its own, and nothing else has one")
+            return replace(state, phase=phase, file=file, reused=fact.reused)
         case Failed():
             return replace(state, phase=phase, failure=fact)
         case Cancelled():

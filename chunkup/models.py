@@ -14,6 +14,9 @@ GIB: Final = 1 << 30
 # The official helper sends 64 MiB parts, so a server that says "64 MB" takes this much.
 PART_SIZE: Final = 64 * MIB
 
+# Bytes a second: below it, connections look dead to the servers and gateways that hold them.
+LEAST_RATE: Final = 16 << 10
+
 # How a file is sent: in parts, in a single request, or in parts wherever the server takes them.
 Method = Literal["auto", "uploads", "files"]
 METHODS: Final = get_args(Method)
@@ -87,6 +90,33 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """The wish to cut a file between its records, into Files of at most so much.
+
+    ``size`` is in bytes; None for either means what the provider takes.
+    """
+
+    size: int | None = None
+    lines: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.size is not None and self.size < 1) or (self.lines is not None and self.lines < 1):
+            raise ValueError("a piece has at least one byte and one line")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a file that begins and ends between records.
+
+    ``first_line`` counts from 1; ``lines`` are all that are in it, blank ones too.
+    """
+
+    span: Span
+    first_line: int
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """The server's id for a part, and the digest of the bytes that really went out.
 
@@ -152,7 +182,9 @@ class Job:
     """One file on its way to become one File: our durable promise.
 
     It may own several Uploads one after another, since those die within hours. ``given`` is the
-    path as the command had it.
+    path as the command had it. ``first_line`` (from 1) and ``lines`` are known of a file whose
+    lines were counted, and ``split`` of one that was cut, as it was cut. ``check``
+    says that its content is still to be checked before anything of it is sent.
     """
 
     id: str
@@ -170,11 +202,37 @@ class Job:
     md5: bool = True
     method: str = "auto"
     given: str | None = None
+    first_line: int | None = None
+    lines: int | None = None
+    split: Split | None = None
+    check: bool = False
 
     @property
     def size(self) -> int:
         """Bytes that the File will have."""
         return self.span.size
+
+    @property
+    def cut(self) -> bool:
+        """Whether it is a piece of its file, and not the whole."""
+        return self.span != Span(0, self.fingerprint.size)
+
+    @property
+    def shown(self) -> str:
+        """What it is called before people: what has no path of its own by the File's name."""
+        return self.filename if self.cut or self.given == "-" else self.path
+
+    @property
+    def wish(self) -> tuple[object, ...]:
+        """What all pieces of one file have in common, however it is cut."""
+        return (
+            self.account,
+            self.path,
+            self.purpose,
+            self.mime_type,
+            self.expires_after,
+            self.method,
+        )
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -183,16 +241,7 @@ class Job:
         The source's content is no part of it, nor is the size of a whole file: whether those
         changed is a question of proof.
         """
-        return (
-            self.account,
-            self.path,
-            None if self.span == Span(0, self.fingerprint.size) else self.span,
-            self.purpose,
-            self.filename,
-            self.mime_type,
-            self.expires_after,
-            self.method,
-        )
+        return (*self.wish, self.span if self.cut else None, self.filename)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +285,16 @@ class Limits:
     """What a provider takes, in bytes; None where it says nothing.
 
     ``upload`` is for a file that is sent in parts, ``file`` for one that is sent in a single
-    request. ``by_purpose`` lowers both for single purposes.
+    request. ``by_purpose`` lowers both for single purposes. ``records`` are the most lines of a
+    file, by purpose; ``inputs`` the most embeddings that one file of a batch may ask for.
     """
 
     part: int = PART_SIZE
     upload: int | None = None
     by_purpose: tuple[tuple[str, int], ...] = ()
     file: int | None = None
+    records: tuple[tuple[str, int], ...] = ()
+    inputs: int | None = None
 
     def largest(self, purpose: str, *, single: bool = False) -> int | None:
         """The largest file that this provider takes for ``purpose``, in parts or in one request."""
@@ -281,6 +333,8 @@ class Options:
         patience: Seconds to go on looking after ``complete`` was asked a second time.
         generations: Uploads that one command may open for one job.
         fail_if_late: Whether to fail once it is seen that the Upload will expire first.
+        limit_rate: Most bytes a second of all content together, 16384 at least, bytes that are
+            sent again among them; None for all that the link carries.
     """
 
     workers: int = 16
@@ -293,6 +347,7 @@ class Options:
     patience: float = 120.0
     generations: int = 3
     fail_if_late: bool = False
+    limit_rate: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= 64:
@@ -301,6 +356,8 @@ class Options:
             raise ValueError("at least no retries and one Upload")
         if not (self.stall_timeout > 0 and self.complete_timeout > 0):
             raise ValueError("a time-out is longer than nothing")
+        if self.limit_rate is not None and not LEAST_RATE <= self.limit_rate < float("inf"):
+            raise ValueError(f"{LEAST_RATE} bytes a second at least, not {self.limit_rate}")
 
     @property
     def read_size(self) -> int:

@@ -19,6 +19,10 @@ _ROUND: Final = 1.0
 _LESS: Final = 0.7
 _SLOWEST: Final = 2.0
 _FORGIVEN: Final = 60.0
+# Seconds: what a limited rate saves up while nothing is sent, and sends at a time. A few KiB
+# are sent in one go at any rate: less would be packets without content.
+_SAVED: Final = 0.1
+_SLICE: Final = 4096
 # Seconds: looks that lie further apart were made by a process that stood still meanwhile.
 STILL: Final = 5.0
 
@@ -109,6 +113,33 @@ class Tempo:
         self._risen = now
 
 
+@dataclass(slots=True)
+class Ration:
+    """A limit to bytes a second that all slots share, in the order in which they ask.
+
+    In any ``t`` seconds at most ``rate * (t + 0.1)`` bytes and one slice get leave: bytes go
+    once they are paid for, and of the time in which nobody sends next to nothing is saved up.
+    """
+
+    rate: float
+    _paid: float | None = field(default=None, init=False)
+
+    def slice(self) -> int:
+        """Bytes to ask leave for at a time, so that no slot waits long for its turn."""
+        return max(_SLICE, int(self.rate * _SAVED))
+
+    def turn(self, now: float, size: int) -> float:
+        """Seconds until ``size`` bytes may go out; they are paid for with that."""
+        begin = now if self._paid is None else max(self._paid, now - _SAVED)
+        self._paid = begin + size / self.rate
+        return max(0.0, self._paid - now)
+
+    def give_back(self, size: int) -> None:
+        """So many bytes that were paid for did not go out."""
+        if self._paid is not None:
+            self._paid -= size / self.rate
+
+
 def backoff(attempt: int, chance: float, *, first: float = 0.5, most: float = 30.0) -> float:
     """Full jitter: anywhere between nothing and a bound that doubles. ``attempt`` is from 1."""
     return min(most, first * 2.0 ** min(attempt - 1, 16)) * chance
@@ -162,10 +193,19 @@ class Watch:
     def __post_init__(self) -> None:
         self._moved = self._looked = self.started
 
-    def look(self, now: float, acknowledged: int, *, whole: bool, slept: bool = False) -> Verdict:
+    def look(
+        self,
+        now: float,
+        acknowledged: int,
+        *,
+        whole: bool,
+        slept: bool = False,
+        resting: bool = False,
+    ) -> Verdict:
         """Judge by the bytes acknowledged so far; ``whole`` once the entire body is out.
 
         Asked about once a second. ``slept`` if the machine was asleep since the last time.
+        ``resting`` while the peer has all that it was sent, and more may not go out yet.
         """
         still, self._looked = now - self._looked, now
         if still > STILL:
@@ -176,6 +216,8 @@ class Watch:
             self._seen, self._moved, self._woken = max(self._seen, acknowledged), now, True
         elif acknowledged > self._seen:
             self._seen, self._moved, self._woken = acknowledged, now, False
+        elif resting:
+            self._moved = now
         if whole:
             if self._sent_at is None:
                 self._sent_at = now

@@ -1,10 +1,15 @@
 """Size, limits and speed in, a plan out, or a refusal before anything is sent."""
 
+import shlex
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from chunkup.errors import BadOption, EmptyFile, TooLarge, TooSlow
-from chunkup.models import Limits, Part, Plan, Span
+from chunkup.models import MIB, Limits, Part, Plan, Span, Split
 from chunkup.text import duration_text, size_text
+
+# Seconds that an Upload surely lives: an hour at OpenAI, longer elsewhere.
+LIFE: Final = 3600.0
 
 
 def plan(  # noqa: PLR0913  (what a plan follows from)
@@ -22,13 +27,22 @@ def plan(  # noqa: PLR0913  (what a plan follows from)
         BadOption: The part size is not between 1 and the provider's limit.
         TooLarge: The stretch is longer than the provider takes for this purpose.
     """
+    in_parts(part_size, limits)
+    fits(span, purpose, limits, single=single, path=path)
+    return Plan(span, span.size if single else part_size)
+
+
+def in_parts(part_size: int, limits: Limits) -> None:
+    """See that a provider takes parts of this size.
+
+    Raises:
+        BadOption: It is not between 1 and the provider's limit.
+    """
     if not 1 <= part_size <= limits.part:
         raise BadOption(
             f"a part size of {part_size} bytes is not between 1 and {limits.part}",
             hint=f"leave --part-size away, or give at most {size_text(limits.part)}",
         )
-    fits(span, purpose, limits, single=single, path=path)
-    return Plan(span, span.size if single else part_size)
 
 
 def fits(
@@ -45,8 +59,15 @@ def fits(
         raise TooLarge(
             f"{path} has {size_text(span.size)}, more than the {size_text(most)} that this "
             f"provider takes{how} for purpose {purpose}",
-            hint=f"cut the file into pieces of at most {size_text(most)} and upload each",
+            hint=f"cut the file into pieces of at most {size_text(most)} and upload each"
+            if not is_jsonl(path)
+            else shlex.join(["chunkup", "upload", path, "--purpose", purpose, "--split"]),
         )
+
+
+def is_jsonl(path: str) -> bool:
+    """Whether a file is one of records by its name, so that it can be cut between them."""
+    return path.lower().endswith((".jsonl", ".ndjson"))
 
 
 def whole(size: int, path: str = "the file") -> Span:
@@ -61,6 +82,48 @@ def whole(size: int, path: str = "the file") -> Span:
             hint="see that whatever writes it is done, then run the same command",
         )
     return Span(0, size)
+
+
+def piece_limits(
+    split: Split,
+    purpose: str,
+    limits: Limits,
+    *,
+    single: bool = False,
+    rate: float | None = None,
+) -> Split:
+    """How large the pieces of a file may be: as it is wished, else what the provider takes.
+
+    Where the link is known to carry ``rate`` bytes a second, a piece that nobody gave a size is
+    sent in half of an Upload's life: the other half is for what goes wrong.
+
+    Raises:
+        BadOption: More than the provider takes, or nobody says how much.
+    """
+    most, lines = limits.largest(purpose, single=single), dict(limits.records).get(purpose)
+    if split.size is not None and most is not None and split.size > most:
+        raise BadOption(
+            f"a piece of {size_text(split.size)} is more than the {size_text(most)} that this "
+            f"provider takes for purpose {purpose}",
+            hint=f"--split-size {most}, or leave it away",
+        )
+    if split.lines is not None and lines is not None and split.lines > lines:
+        raise BadOption(
+            f"a piece of {split.lines} lines is more than the {lines} that this provider takes "
+            f"for purpose {purpose}",
+            hint=f"--split-lines {lines}, or leave it away",
+        )
+    size = split.size
+    if size is None and rate is not None and not single:
+        slow = max(MIB, int(rate * LIFE / 2) // MIB * MIB)
+        most = slow if most is None else min(most, slow)
+    found = Split(size or most, split.lines or lines)
+    if found.size is None and found.lines is None:
+        raise BadOption(
+            f"this provider names no limit for purpose {purpose}, so pieces could have any size",
+            hint="say how large they may be, such as --split-size 500MB",
+        )
+    return found
 
 
 def in_time(size: int, life: float, *, rate: float, behind: float) -> None:

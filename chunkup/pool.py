@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -54,6 +54,9 @@ class Slot:
 class SlotPool:
     """Who may send, and a look once a second at what that brings.
 
+    Jobs take turns: one with a thousand parts keeps nobody else's only part waiting for longer
+    than each other job's next one takes.
+
     ``patience`` is for how many seconds the link may carry next to nothing. ``total`` counts
     every byte of a part that a peer acknowledged, of attempts that failed too.
     """
@@ -63,20 +66,23 @@ class SlotPool:
         self.total = 0
         self._floor = Floor(patience)
         self._taken: list[Slot] = []
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        # The job whose turn is next comes first, and of each job the part that came first.
+        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
+        # Slots that were given to one who waited and has not come for it yet.
+        self._given = 0
         self._peak = 0
         self._timer: asyncio.TimerHandle | None = None
         self._looked = 0.0
 
     @asynccontextmanager
-    async def slot(self, size: int) -> AsyncIterator[Slot]:
-        """A slot for a part of ``size`` bytes, as soon as there is one.
+    async def slot(self, size: int, of: Hashable = None) -> AsyncIterator[Slot]:
+        """A slot for a part of ``size`` bytes, as soon as it is the turn of the job ``of``.
 
         Raises:
             GivenBack: The attempt was cut for the sake of the others.
             Unreachable: It was cut because it got nowhere.
         """
-        await self._free()
+        await self._free(of)
         scope = asyncio.timeout(None)
         slot = Slot(self, size, scope)
         self._taken.append(slot)
@@ -95,24 +101,53 @@ class SlotPool:
     def _busy(self) -> int:
         return len(self._taken)
 
-    async def _free(self) -> None:
-        while self._busy >= self.slots.count:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
+    @property
+    def _is_free(self) -> bool:
+        return self._busy + self._given < self.slots.count
+
+    async def _free(self, of: Hashable) -> None:
+        if not self._waiting and self._is_free:
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(of, deque()).append(turn)
+        self._wake()
+        while True:
             try:
                 await turn
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
+                if turn.cancelled():
+                    self._leave(of, turn)
+                else:
+                    self._given -= 1
                     self._wake()  # the turn was given to us and must not be lost
                 raise
+            self._given -= 1
+            if self._is_free:
+                return
+            # There are fewer slots since: we are the first for the next one.
+            turn = asyncio.get_running_loop().create_future()
+            ours = self._waiting.pop(of, deque())
+            ours.appendleft(turn)
+            self._waiting = {of: ours, **self._waiting}
+
+    def _leave(self, of: Hashable, turn: "asyncio.Future[None]") -> None:
+        """One who waited gave up, and nothing of it stays."""
+        ours = self._waiting.get(of, deque())
+        if turn in ours:
+            ours.remove(turn)
+            if not ours:
+                del self._waiting[of]
 
     def _wake(self) -> None:
-        free = self.slots.count - self._busy
-        while self._waiting and free > 0:
-            turn = self._waiting.popleft()
-            if not turn.done():
+        while self._waiting and self._is_free:
+            of, turns = next(iter(self._waiting.items()))
+            del self._waiting[of]
+            turn = turns.popleft()
+            if not turn.done():  # else it was cancelled, and its task did not run since
                 turn.set_result(None)
-                free -= 1
+                self._given += 1
+            if turns:
+                self._waiting[of] = turns  # behind all others
 
     # --- looking ----------------------------------------------------------------------------
 

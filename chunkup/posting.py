@@ -55,7 +55,7 @@ class Posting:
         job, state = self.ledger.job, self.ledger.state
         if not self.proof.is_open:
             self.proof.open(state, single=True)
-        async with self.slots.slot(job.size):
+        async with self.slots.slot(job.size, job.id):
             self.moved(0)
             self._begun = int(self.api.server_now())
             body = FormBody(

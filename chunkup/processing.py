@@ -21,7 +21,7 @@ _READY: Final = frozenset(
     {"processed", "ok", "active", "available", "completed", "ready", "succeeded", "success"}
 )
 # The official word, Azure's, and what says that there will be no File any more.
-_HOPELESS: Final = frozenset(
+HOPELESS: Final = frozenset(
     {"error", "failed", "cancelled", "canceled", "deleting", "deleted", "expired"}
 )
 # Of 250 new Files at Azure, 3 to 5 were answered with 404 at first (azure-sdk-for-net 47121).
@@ -96,7 +96,7 @@ def _is_ready(file: RemoteFile) -> bool:
     if not file.status:
         return True
     word = file.status.lower()
-    if word in _HOPELESS:
+    if word in HOPELESS:
         said = f": {printable(file.status_details)}" if file.status_details else ""
         raise Failed(
             f"the server says {printable(file.status, 40)!r} of File {printable(file.id)}{said}",

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final, assert_never
 
 from chunkup import events
+from chunkup.checking import check_before
 from chunkup.errors import (
     BadAnswer,
     JobEnded,
@@ -105,6 +106,7 @@ class Run:
             ChunkupError: It failed, stopped, or cannot be known; the journal says how far.
         """
         await self._ledger.load()
+        await check_before(self._ledger, self._shop.api.provider)
         try:
             await self._prepare()
             while True:

@@ -28,6 +28,7 @@ class Changes(TypedDict, total=False):
     patience: float
     generations: int
     fail_if_late: bool
+    limit_rate: float | None
 
 
 class Settings(TypedDict, total=False):

@@ -105,10 +105,12 @@ class _Step:
 class Slots:
     """How many parts may be in flight. The count never leaves 1..ceiling.
 
-    ``ceiling`` is what the user allows.
+    ``ceiling`` is what the user allows. ``limit`` is what all of them together may carry, in
+    bytes a second: a link that carries that much is not asked for more.
     """
 
     ceiling: int
+    limit: float = float("inf")
     count: int = field(init=False)
     _up: _Step = field(default_factory=_Step, init=False)
     _down: _Step = field(default_factory=_Step, init=False)
@@ -130,6 +132,11 @@ class Slots:
         if self.ceiling < 1:
             raise ValueError(f"not a number of workers: {self.ceiling}")
         self.count = min(FIRST_SLOTS, self.ceiling)
+
+    def expect(self, size: int) -> None:
+        """Parts of ``size`` bytes come, of which a limit may leave only few worth a beginning."""
+        few = min(_FEW, self.ceiling)
+        self.count = int(max(few, min(self.count, self.limit * _LONG / size)))
 
     def accepted(self, took: float) -> None:
         """A part was accepted after so many seconds; one slot more for each round of quick ones.
@@ -218,6 +225,7 @@ class Slots:
     def _try(self, now: float, turn: float) -> None:
         """Take the next step if there is one. ``turn``: seconds for a part at its share."""
         up = self._peak == self.count < self.ceiling and now >= self._up.not_before
+        up = up and self._goodput < self.limit * _HOLD
         down = self._peak > _FEW and now >= self._down.not_before
         if down and turn > (_LONG if not up else _VERY_LONG):
             self._tried = (self._peak, max(self._recent))

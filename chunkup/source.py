@@ -53,7 +53,7 @@ def inspect(path: str | os.PathLike[str]) -> tuple[str, Fingerprint]:
         raise Unreadable(
             f"{shown} cannot be read by this user", hint=f"chmod u+r -- {shlex.quote(real)}"
         )
-    return real, _fingerprint(found)
+    return real, fingerprint_of(found)
 
 
 def look_again(path: str) -> Fingerprint:
@@ -70,10 +70,11 @@ def look_again(path: str) -> Fingerprint:
         raise SourceGone(
             f"{path} is no regular file any more; what was accepted is kept", hint=_PUT_BACK
         )
-    return _fingerprint(found)
+    return fingerprint_of(found)
 
 
-def _fingerprint(found: os.stat_result) -> Fingerprint:
+def fingerprint_of(found: os.stat_result) -> Fingerprint:
+    """What decides whether a file is still the one that was seen before."""
     return Fingerprint(found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
 
 
@@ -92,13 +93,13 @@ def changed(path: str) -> SourceChanged:
     )
 
 
-def _open_now(path: str, flags: int) -> int:
+def open_now(path: str, flags: int) -> int:
     """Open without waiting: a pipe that took the file's name would wait for a writer."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _check(source: Source, descriptor: int) -> None:
-    if _fingerprint(os.fstat(descriptor)) != source.fingerprint:
+    if fingerprint_of(os.fstat(descriptor)) != source.fingerprint:
         raise changed(source.path)
 
 
@@ -108,13 +109,12 @@ def mime_type_of(filename: str) -> str:
     return known or mimetypes.guess_type(filename)[0] or "application/octet-stream"
 
 
-async def md5_of(path: str, fingerprint: Fingerprint) -> str | None:
-    """The MD5 of a whole file in lowercase hex; None if it is not the one of the fingerprint."""
-    whole = Span(0, fingerprint.size)
-    reading = Pass(Source(path, whole, fingerprint), [whole], md5=True)
+async def md5_of(path: str, fingerprint: Fingerprint, span: Span) -> str | None:
+    """The MD5 of a stretch in lowercase hex; None if the file is not that of the fingerprint."""
+    reading = Pass(Source(path, span, fingerprint), [span], md5=True)
     reading.start()
     try:
-        await reading.reach(whole.stop)
+        await reading.reach(span.stop)
     except (SourceChanged, SourceGone):
         return None
     finally:
@@ -142,12 +142,13 @@ class Readers:
         # stays open; and closing a descriptor under a read of it would let that read meet
         # whatever file gets the number next.
         opening = asyncio.ensure_future(
-            aiofiles.open(source.path, "rb", buffering=0, executor=self._threads, opener=_open_now)
+            aiofiles.open(source.path, "rb", buffering=0, executor=self._threads, opener=open_now)
         )
         try:
             handle = await outlast(opening)
             _check(source, handle.fileno())
-            await outlast(handle.seek(span.start))
+            if span.start:  # a small file is begun with one wait less
+                await outlast(handle.seek(span.start))
             left = span.size
             while left:
                 chunk = await outlast(handle.read(min(read_size, left)))
@@ -254,8 +255,10 @@ class Pass:
             self._tell(self._finished.set)
 
     def _read_all(self) -> None:
-        block = memoryview(bytearray(_PASS_READ))
-        with open(self._source.path, "rb", buffering=0, opener=_open_now) as handle:
+        # Many passes run at once over small files, and threads give memory back late.
+        most = max((span.size for span in self._spans), default=1)
+        block = memoryview(bytearray(min(_PASS_READ, most)))
+        with open(self._source.path, "rb", buffering=0, opener=open_now) as handle:
             _check(self._source, handle.fileno())
             for span in self._spans:
                 if not self._permitted(span):
@@ -265,7 +268,7 @@ class Pass:
                 while left:
                     if self._stopping:
                         return
-                    count = handle.readinto(block[: min(left, _PASS_READ)])
+                    count = handle.readinto(block[:left])
                     if not count:
                         raise changed(self._source.path)
                     left -= count

@@ -115,6 +115,8 @@ def printable(text: str, limit: int = 300) -> str:
     Control characters, line ends, and characters that turn the writing direction become
     ``\x1b``-style escapes; more than ``limit`` characters are cut.
     """
+    if len(text) <= limit and text.isprintable():
+        return text
     safe = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text[: limit + 1]

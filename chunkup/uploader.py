@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from chunkup import dataset
+from chunkup.asked import PLAIN, Manner, asked_for
 from chunkup.dataset import Dataset, InOrder, Result
 from chunkup.endpoint import Signer, resolve
 from chunkup.engine import Engine, Orders
@@ -34,13 +34,16 @@ from chunkup.models import (
     Options,
     Plan,
     RemoteFile,
+    Split,
 )
 from chunkup.overview import overview
 from chunkup.providers import Auth, Provider
 from chunkup.render import make_renderer
 from chunkup.sdk import arguments_of
+from chunkup.selection import unfinished
 from chunkup.settings import Changes, Settings
 from chunkup.stops import Home
+from chunkup.verifying import Verified, verify
 
 if TYPE_CHECKING:
     import aiohttp
@@ -285,6 +288,7 @@ class AsyncUploader:
         expires_after: int | None = None,
         method: Method = "auto",
         fresh: bool = False,
+        check: bool = True,
         on_event: OnEvent | None = None,
     ) -> RemoteFile:
         """Upload a file, or go on with its unfinished upload.
@@ -299,11 +303,14 @@ class AsyncUploader:
             method: ``uploads`` sends parts, ``files`` a single request; ``auto`` sends parts, but a
                 single request where the server takes none, or none of this purpose.
             fresh: End an unfinished upload of this file and start over.
+            check: Read the records of JSON Lines before anything is sent, and refuse what the
+                server would refuse later.
             on_event: Called with every event; never awaited. One that raises is not called
                 again.
 
         Raises:
             Refused: It cannot be uploaded; nothing was sent.
+            BadContent: The check found something; ``findings`` has the first twenty.
             Failed: It failed, and waiting will not help.
             Busy: Another process is uploading it.
             OutcomeUnknown: The File may exist; look before you upload it again.
@@ -317,6 +324,7 @@ class AsyncUploader:
             expires_after=expires_after,
             method=method,
             fresh=fresh,
+            check=check,
             on_event=on_event,
         )
 
@@ -330,16 +338,24 @@ class AsyncUploader:
         expires_after: int | None = None,
         method: Method = "auto",
         fresh: bool = False,
+        check: bool = True,
         on_event: OnEvent | None = None,
     ) -> AsyncRun:
         """Begin what :meth:`upload` does and return at once; needs a running loop."""
 
         async def work(on_event: OnEvent) -> RemoteFile:
             content = Content(purpose, filename, mime_type, expires_after, method)
-            wanted, _ = self._engine.describe(path, content)
-            (adopted,) = await self._engine.adopt([wanted], fresh=fresh)
             with self._shown(on_event) as emit:
-                job, file = await self._engine.upload(adopted, wanted.fingerprint, emit)
+                many = await asked_for(
+                    self._engine,
+                    [os.fspath(path)],
+                    content,
+                    replace(PLAIN, fresh=fresh, check=check),
+                    emit=emit,
+                )
+                (member,) = many.members
+                wanted = member.wanted or member.job
+                job, file = await self._engine.upload(member.adopted, wanted, emit)
             await (await self._engine.journal()).mark_printed([job.id])
             return file
 
@@ -414,19 +430,55 @@ class AsyncUploader:
         expires_after: int | None = None,
         method: Method = "auto",
         fresh: bool = False,
+        check: bool = True,
+        split: bool | Split = False,
+        manifest: str | os.PathLike[str] | None = None,
+        skip_existing: bool = False,
+        fail_fast: bool = False,
         on_event: OnEvent | None = None,
     ) -> AsyncGenerator[Result]:
-        """Upload many files, eight at a time; a result for each, in the order of ``paths``.
+        """Upload many files; a result for each, in the order of ``paths``.
 
         They are one set: if it is interrupted, the same call sends what is missing and gives
         what was finished again. One that fails stops no other: its result has the error.
 
+        Args:
+            paths: Regular files, at least one byte each.
+            purpose: As in :meth:`upload`, and so are those below.
+            mime_type: Of all of them.
+            expires_after: Of all of them, in seconds.
+            method: Of all of them.
+            fresh: End what is unfinished of them and start over.
+            check: One file that fails the check is kept back, and the others go.
+            split: Cut each between its records into Files that the provider takes, or of the
+                given :class:`chunkup.Split`; a result for each piece, whose ``path`` is its
+                File's name.
+            manifest: Where to write down what arrived: JSON Lines, one File each. Other entries
+                of an existing manifest stay.
+            skip_existing: Send no content that this account has for this purpose already, by this
+                journal or by the manifest, if the server still has it: its result is ``reused``.
+            fail_fast: The first error is the last result; what runs is stopped, receipts kept.
+            on_event: As in :meth:`upload`.
+
         Raises:
             Refused: One of them cannot be uploaded; nothing was sent.
+            BadContent: The only one failed the check; nothing was sent.
         """
         content = Content(purpose, None, mime_type, expires_after, method)
-        names = [os.fspath(path) for path in paths]
-        many = await dataset.asked_for(self._engine, names, content, fresh=fresh)
+        many = await asked_for(
+            self._engine,
+            [os.fspath(path) for path in paths],
+            content,
+            Manner(
+                fresh=fresh,
+                check=check,
+                split=split if isinstance(split, Split) else Split() if split else None,
+                manifest=None if manifest is None else Path(manifest),
+                skip_existing=skip_existing,
+                fail_fast=fail_fast,
+            ),
+            emit=careful(on_event),
+        )
         async with aclosing(self._in_order(many, on_event)) as results:
             async for result in results:
                 yield result
@@ -439,10 +491,36 @@ class AsyncUploader:
         Gives the results of every set that something is left of, whole. Without ``any_age``
         only those that were active in the last seven days.
         """
-        selection = await dataset.unfinished(self._engine, any_age=any_age)
+        selection = await unfinished(self._engine, any_age=any_age)
         async with aclosing(self._in_order(selection.dataset, on_event)) as results:
             async for result in results:
                 yield result
+
+    async def verify(
+        self, manifest: str | os.PathLike[str], *, content: bool = True
+    ) -> AsyncGenerator[Verified]:
+        """Ask the server about each File of a manifest, in its order; changes nothing.
+
+        Args:
+            manifest: Its path; see :meth:`upload_all`.
+            content: Whether to compare contents, where the server gives them back; nothing of
+                them is kept.
+
+        Raises:
+            Refused: That is no manifest.
+            Unauthorized, Failed: The server will hear nothing from this key, or on this way.
+            Stopped: It failed eight times in a row.
+        """
+        # It ends with the uploader, also if the caller has left its loop and holds on to this.
+        feed = Feed(verify(self._engine, manifest, content=content))
+        self._working.add(feed)
+        feed.when_over(partial(self._working.discard, feed))
+        try:
+            async for verified in feed:
+                yield verified
+        finally:
+            feed.stop()
+            await feed.wait()
 
     async def _in_order(self, many: Dataset, on_event: OnEvent | None) -> AsyncGenerator[Result]:
         """Results in the members' order, each as soon as those before it are there."""

@@ -31,7 +31,9 @@ async def watched(
         moved(sent)
         now = loop.time()
         slept = clocks.slept(now, time.time())
-        verdict = watch.look(now, sent, whole=sent >= body.content_size, slept=slept)
+        verdict = watch.look(
+            now, sent, whole=sent >= body.content_size, slept=slept, resting=body.resting
+        )
         if verdict is Verdict.HEALTHY:
             timer = loop.call_later(_TICK, tick)
         else:

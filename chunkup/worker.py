@@ -97,7 +97,7 @@ async def send_part(request: PartRequest, hands: Hands) -> Sent | Refusal:
         nonlocal lost
         while True:
             try:
-                async with hands.slots.slot(part.size) as slot:
+                async with hands.slots.slot(part.size, request.upload_id) as slot:
                     # A pause may have begun while this part waited for its slot.
                     await hands.policy.gate.passed()
                     return await attempt(slot)

@@ -133,7 +133,7 @@ async def ended(
         end: RemoteFile | ChunkupError
         try:
             async with asyncio.timeout(30):
-                end = await uploader.upload(source, purpose="batch", on_event=seen.append)
+                end = await uploader.upload(source, purpose="user_data", on_event=seen.append)
         except ChunkupError as error:
             end = error
         (line,) = await (await uploader.journal()).lines()

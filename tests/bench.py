@@ -62,7 +62,9 @@ class Bench:
         tasks = our_tasks()
         try:
             async with asyncio.timeout(ENOUGH), uploader:
-                return await uploader.upload(self.path, purpose="batch", on_event=self.heard.append)
+                return await uploader.upload(
+                    self.path, purpose="user_data", on_event=self.heard.append
+                )
         finally:
             assert our_tasks() == tasks
             assert connections_to(url) == 0

@@ -13,7 +13,8 @@ from aiohttp import web
 from house import HASTY, KEY, Handler, House, call_of, make_source
 
 from chunkup import events
-from chunkup.dataset import Dataset, Result, asked_for
+from chunkup.asked import asked_for
+from chunkup.dataset import Dataset, Result
 from chunkup.endpoint import resolve
 from chunkup.engine import Engine
 from chunkup.intake import Content

@@ -73,7 +73,7 @@ async def sent(
             async with asyncio.timeout(60):
                 end = await uploader.upload(
                     source,
-                    purpose="batch",
+                    purpose="user_data",
                     on_event=seen.append,
                     **{"method": "files", **more},  # type: ignore[arg-type]
                 )

@@ -107,10 +107,17 @@ def fitting(state: State, kind: type[Fact]) -> st.SearchStrategy[Fact]:
     if kind is Doubted:
         return st.just(Doubted(upload))
     if kind is Completed:
-        return st.builds(Completed, remote_files(state.span.size), st.booleans())
+        return _completed(state)
     if kind is Failed:
         return st.builds(Failed, words, words)
     return st.just(Cancelled())
+
+
+def _completed(state: State) -> st.SearchStrategy[Completed]:
+    files, chance = remote_files(state.span.size), st.booleans()
+    if state.phase is Phase.NEW:
+        return st.builds(Completed, files, chance, st.just(value=True), st.none() | digests)
+    return st.builds(Completed, files, chance)
 
 
 @st.composite
@@ -138,6 +145,8 @@ def feasible(state: State) -> list[type[Fact]]:
         kinds.remove(CompleteAsked)
     if state.doubted and CompleteRefused in kinds:
         kinds.remove(CompleteRefused)
+    if state.phase is Phase.NEW and state.generation:
+        kinds.remove(Completed)
     return kinds
 
 
@@ -158,7 +167,10 @@ def lives(draw: st.DrawFn, longest: int = 6, steps: int = 24) -> Life:
     for _ in range(draw(st.integers(0, steps))):
         kinds = feasible(state)
         # Endings are legal nearly everywhere; drawn evenly they would end most lives at once.
-        lasting = [kind for kind in kinds if kind not in {Failed, Cancelled, GenerationEnded}]
+        ends = {Failed, Cancelled, GenerationEnded}
+        if state.phase is Phase.NEW:
+            ends.add(Completed)
+        lasting = [kind for kind in kinds if kind not in ends]
         kinds = lasting * 5 + kinds
         if not kinds:
             break

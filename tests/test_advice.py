@@ -15,6 +15,7 @@ from chunkup.cli.main import cli
 from chunkup.cli.options import Where
 from chunkup.errors import (
     BadAnswer,
+    BadContent,
     BadOption,
     Busy,
     ChunkupError,
@@ -25,9 +26,11 @@ from chunkup.errors import (
     OutcomeUnknown,
     SourceChanged,
     Stopped,
+    TooLarge,
     Unreachable,
 )
 from chunkup.models import Account, Fingerprint, Job, Span
+from chunkup.records import CODES
 
 URL = "https://files.example/v1"
 ACCOUNT = Account(URL, key_hash="00")
@@ -65,7 +68,6 @@ SENTENCES = {
     "not-a-file": "no command finds what was meant",
     "empty-file": "whatever writes the file has to do so first",
     "unreadable": "the raise knows the path, and says the chmod itself",
-    "too-large": "how to cut a file depends on what it holds",
     "bad-journal": "to move it aside, to update and to name another are each right for one cause",
 }
 
@@ -164,6 +166,8 @@ def test_exceptions_to_the_rule_are_codes_with_a_reason() -> None:
         ("throttled", f"chunkup resume k7f2m9 {DESTINATION}"),
         ("journal-trouble", f"chunkup resume k7f2m9 {DESTINATION}"),
         ("interrupted", f"chunkup resume k7f2m9 {DESTINATION}"),
+        ("too-large", f"{UPLOAD} --split {DESTINATION}"),
+        ("bad-content", f"chunkup check /data/train.jsonl --purpose batch {DESTINATION}"),
     ],
 )
 def test_the_command_for_each_code(code: str, command: str) -> None:
@@ -255,7 +259,8 @@ def test_a_class_without_a_row_has_its_parents() -> None:
         ("busy", None),
         ("outcome-unknown", None),
         ("no-such-job", None),
-        ("too-large", None),
+        ("too-large", f"{UPLOAD} --split {DESTINATION}"),
+        ("bad-content", f"chunkup check /data/train.jsonl --purpose batch {DESTINATION}"),
         ("of-a-later-version", None),
         (None, None),
     ],
@@ -315,6 +320,70 @@ def test_without_the_job_an_upload_cannot_be_named_and_it_is_shown(
     error = kind("what happened")
     error.job_id = "k7f2m9"
     assert advise(error, WHERE) == "chunkup show k7f2m9 --journal /state/journal.db"
+
+
+# --- too much, and not as it should be --------------------------------------------------------
+
+
+def test_what_was_refused_before_there_was_a_job_is_cut_with_all_its_options() -> None:
+    error = TooLarge("it is", hint="chunkup upload big.jsonl --purpose batch --split")
+    assert advise(error, WHERE) == f"chunkup upload big.jsonl --purpose batch --split {DESTINATION}"
+    error.wanted = replace(
+        JOB, id="", given="train.jsonl", expires_after=7200, mime_type="text/plain"
+    )
+    assert advise(error, WHERE) == (
+        "chunkup upload train.jsonl --purpose batch --mime-type text/plain --expires-after 7200s"
+        f" --split {DESTINATION}"
+    )
+
+
+def test_a_piece_that_is_too_large_is_cut_anew() -> None:
+    piece = replace(JOB, span=Span(0, 500), filename="train-00001-of-00002.jsonl")
+    assert advise(TooLarge("it is"), WHERE, piece) == f"{UPLOAD} --split {DESTINATION}"
+
+
+@pytest.mark.parametrize("kind", [TooLarge, BadContent])
+def test_what_has_no_records_is_not_cut(kind: type[ChunkupError]) -> None:
+    picture = replace(JOB, path="/data/a.png", filename="a.png", mime_type="image/png")
+    error = kind("what happened", hint=SAID)
+    if isinstance(error, BadContent):
+        error.counts = {"file_too_large": 1}
+    assert advise(error, WHERE, picture) == SAID
+    error.hint = None
+    assert advise(error, WHERE, picture) is None
+
+
+MENDABLE = sorted(code for code, row in CODES.items() if row.mendable)
+CHECK = "chunkup check /data/train.jsonl --purpose batch"
+
+
+@pytest.mark.parametrize(
+    ("codes", "command"),
+    [
+        *(((code,), f"{CHECK} --fix") for code in MENDABLE),
+        (tuple(MENDABLE), f"{CHECK} --fix"),
+        (("too_many_tasks",), f"{UPLOAD} --split"),
+        (("too_many_inputs", "file_too_large"), f"{UPLOAD} --split"),
+        (("too_many_tasks", "duplicate_custom_id"), f"{CHECK} --fix"),
+        (("invalid_json_line",), CHECK),
+        (("invalid_json_line", "duplicate_custom_id"), CHECK),
+        (("invalid_json_line", "too_many_tasks"), CHECK),
+        (("record_too_large",), CHECK),
+        (("of_a_later_version",), CHECK),
+        ((), CHECK),
+    ],
+)
+def test_bad_content_is_mended_or_cut_where_that_cures_all_of_it(
+    codes: tuple[str, ...], command: str
+) -> None:
+    error = BadContent("what was found", counts=dict.fromkeys(codes, 1))
+    assert advise(error, WHERE, JOB) == f"{command} {DESTINATION}"
+    parsed(f"{command} {DESTINATION}")
+
+
+def test_a_check_looks_at_the_type_that_was_given() -> None:
+    job = replace(JOB, mime_type="image/png")
+    assert advise(BadContent("?"), WHERE, job) == f"{CHECK} --mime-type image/png {DESTINATION}"
 
 
 def test_a_job_of_another_address_is_resumed_at_its_own() -> None:

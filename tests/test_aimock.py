@@ -56,7 +56,7 @@ async def files_at(running: Counterpart) -> Counter[str]:
 
 async def test_auto_falls_back_to_one_request_and_says_so_once(shell: Shell, url: str) -> None:
     shell.make("fallback.jsonl", size=SIZE)
-    done = await shell.run("upload", "fallback.jsonl", "-p", "batch", OPENAI_BASE_URL=url)
+    done = await shell.run("upload", "fallback.jsonl", "-p", "user_data", OPENAI_BASE_URL=url)
     assert done.code == 0, done.err
     assert done.err.count("in one request") == 1, done.err
     async with uploader_at(url, shell.folder / "state" / "journal.db") as uploader:
@@ -64,13 +64,13 @@ async def test_auto_falls_back_to_one_request_and_says_so_once(shell: Shell, url
         back = shell.folder / "back"
         await uploader.files.download(file.id, back)
     assert back.read_bytes() == (shell.folder / "fallback.jsonl").read_bytes()
-    assert (file.filename, file.bytes, file.purpose) == ("fallback.jsonl", SIZE, "batch")
+    assert (file.filename, file.bytes, file.purpose) == ("fallback.jsonl", SIZE, "user_data")
 
 
 async def test_uploads_are_refused_clearly_where_there_are_none(shell: Shell, url: str) -> None:
     shell.make("parts.jsonl", size=SIZE)
     done = await shell.run(
-        *("upload", "parts.jsonl", "-p", "batch", "--method", "uploads"), OPENAI_BASE_URL=url
+        *("upload", "parts.jsonl", "-p", "user_data", "--method", "uploads"), OPENAI_BASE_URL=url
     )
     assert (done.code, done.out) == (1, "")
     assert "404 Not found" in done.err
@@ -84,7 +84,7 @@ async def test_files_live_a_whole_life_there(url: str, journal: Path, tmp_path: 
         make_source(tmp_path / name, 2000, seed=number)
     async with uploader_at(url, journal) as uploader:
         made = [
-            await uploader.upload(tmp_path / name, purpose="evals", method="files")
+            await uploader.upload(tmp_path / name, purpose="evals", method="files", check=False)
             for name in names
         ]
         listed = [file async for file in uploader.files.list(purpose="evals")]
@@ -104,13 +104,13 @@ async def test_what_is_larger_than_it_takes_is_refused_for_good_in_its_words(
     make_source(source, CAP + 1)
     async with uploader_at(url, journal) as uploader:
         with pytest.raises(Rejected, match=r"400 .*10485760.*no File was made") as refused:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         (job,) = await uploader.jobs()
         assert (refused.value.exit_code, job.state) == (1, "failed")
         assert not [file async for file in uploader.files.list() if file.filename == source.name]
         # One byte less fits.
         make_source(source, CAP)
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
         assert file.bytes == CAP
 
 
@@ -137,7 +137,7 @@ async def test_chaos_ends_right_or_in_a_clear_stop_and_never_in_two_files(
     with aimock(*chaos) as running:
         url = running.url + "/v1"
         async with uploader_at(url, journal, options) as uploader, asyncio.timeout(60):
-            results = [one async for one in uploader.upload_all(sources, purpose="batch")]
+            results = [one async for one in uploader.upload_all(sources, purpose="user_data")]
         counted = await files_at(running)
     assert max(counted.values()) == 1
     ends = [one.file or one.error for one in results]

@@ -380,7 +380,18 @@ async def test_create_is_one_request_and_a_job(shell: Shell) -> None:
 async def test_create_takes_several_and_what_upload_takes_of_the_content(shell: Shell) -> None:
     shell.make("b.bin")
     done = await shell.run(
-        *("files", "create", "a.bin", "b.bin", "-p", "batch", "--expires-after", "2h", "--quiet")
+        *(
+            "files",
+            "create",
+            "a.bin",
+            "b.bin",
+            "-p",
+            "vision",
+            "--expires-after",
+            "2h",
+            "--no-check",
+        ),
+        "--quiet",
     )
     assert (done.code, done.err) == (0, "")
     assert [line.split("\t")[1] for line in done.out.splitlines()] == ["a.bin", "b.bin"]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from aiohttp import web
-from house import Handler, call_of
+from house import Handler, call_of, make_source
 from test_cli import AS_USED, SIZE, Shell, hint_of, hold_parts_after, kill_half_way, shell
 
 from chunkup.cli.jobs import strip
@@ -233,7 +233,8 @@ async def test_ls_and_status_are_other_names(shell: Shell) -> None:
 
 async def test_stop_ends_one_run_and_the_others_go_on(shell: Shell) -> None:
     names = [f"{number}.bin" for number in range(10)]
-    shell.make(*names)
+    for number, name in enumerate(names):
+        make_source(shell.folder / name, 900, seed=number)  # of one part, for a slot each
     held, go = hold_parts_after(shell.house, 0)
     process = await shell.start("upload", *names, *AS_USED)
     await held.wait()

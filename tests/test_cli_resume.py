@@ -229,13 +229,13 @@ async def test_several_names_print_id_and_path_in_their_order(shell: Shell) -> N
 
 
 async def test_a_path_means_its_unfinished_job_and_two_of_them_are_too_many(shell: Shell) -> None:
-    older = await shell.half_sent(purpose="batch")
+    older = await shell.half_sent(purpose="vision")
     assert (await shell.upload("a.bin")).code == 0
     shell.forget()
     done = await shell.run("resume", "a.bin")
     assert done.code == 0, done.err
     assert f"continuing {older}" in done.err
-    jobs = [await shell.half_sent(purpose=name) for name in ("vision", "evals")]
+    jobs = [await shell.half_sent(purpose=name) for name in ("vision", "assistants")]
     several = await shell.run("resume", "a.bin")
     assert several.code == 2
     assert (

@@ -39,7 +39,7 @@ async def test_the_id_comes_when_the_file_is_processed(
     make_source(shell.folder / "a.jsonl", 2500)
     # The first is the answer to complete itself, the second a File that is too fresh to be known.
     saying(house, ["uploaded", None, *STATES])
-    done = await shell.run("upload", "a.jsonl", "-p", "batch", "--wait", "--method", method)
+    done = await shell.run("upload", "a.jsonl", "-p", "user_data", "--wait", "--method", method)
     assert done.code == 0, done.err
     assert done.out.strip() == house.files[0].id
     assert house.calls.count("retrieve") >= 3
@@ -48,7 +48,7 @@ async def test_the_id_comes_when_the_file_is_processed(
 async def test_without_it_nothing_is_waited_for(shell: Shell, house: House) -> None:
     make_source(shell.folder / "a.jsonl", 2500)
     saying(house, ["uploaded"])
-    done = await shell.run("upload", "a.jsonl", "-p", "batch")
+    done = await shell.run("upload", "a.jsonl", "-p", "user_data")
     assert done.code == 0, done.err
     assert "retrieve" not in house.calls
 
@@ -59,13 +59,13 @@ async def test_a_file_that_cannot_be_processed_is_named_and_the_others_go_on(
     for name in ("a.jsonl", "b.jsonl"):
         make_source(shell.folder / name, 1500)
     saying(house, ["uploaded", "error"], details="line 3 is no object")
-    done = await shell.run("upload", "a.jsonl", "b.jsonl", "-p", "batch", "--wait")
+    done = await shell.run("upload", "a.jsonl", "b.jsonl", "-p", "user_data", "--wait")
     assert done.code == 1
     assert done.err.count("line 3 is no object") >= 1
     assert all(file.id in done.err for file in house.files)
     # The next command waits again, and prints what is ready by then.
     saying(house, ["processed"])
-    again = await shell.run("upload", "a.jsonl", "b.jsonl", "-p", "batch", "--wait")
+    again = await shell.run("upload", "a.jsonl", "b.jsonl", "-p", "user_data", "--wait")
     assert again.code == 0, again.err
     assert len(again.out.splitlines()) == 2
     assert len(house.files) == 2

@@ -12,7 +12,7 @@ from house import Handler, House, call_of, drop, make_source
 from many import USER_DATA, job_of, lines_of, silent, upload_all, working
 
 from chunkup import events
-from chunkup.dataset import asked_for, unfinished
+from chunkup.asked import asked_for
 from chunkup.engine import Engine, Orders
 from chunkup.errors import (
     BadOption,
@@ -28,6 +28,7 @@ from chunkup.errors import (
 from chunkup.intake import Content
 from chunkup.machine import Fact, Phase
 from chunkup.models import Job, RemoteFile
+from chunkup.selection import unfinished
 
 SIZE = 2500
 
@@ -64,10 +65,7 @@ class Doubt:
         adopted = await self.engine.adopt([self.engine.describe(path, content)[0]])
         intercept, self.house.intercept = self.house.intercept, None
         try:
-            found = [
-                await self.engine.upload(member, member.job.fingerprint, silent)
-                for member in adopted
-            ]
+            found = [await self.engine.upload(member, member.job, silent) for member in adopted]
         finally:
             self.house.intercept = intercept
         return [file for _, file in found]

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from house import Handler, call_of, make_source
 from test_cli import Shell, shell
+from test_howtos import make_batch
 
 import chunkup
 from chunkup import errors
@@ -44,7 +45,7 @@ def mask(text: str) -> str:
 
 
 async def test_the_transcript_was_run(shell: Shell) -> None:
-    (transcript,) = fenced("console")
+    transcript, *_ = fenced("console")  # the other one is a dataset's, and played with those
     make_source(shell.folder / "train.jsonl", 15_000)
     shell.environ["CHUNKUP_PART_SIZE"] = "1000"
     go = asyncio.Event()
@@ -102,7 +103,7 @@ async def test_the_python_example_runs(shell: Shell) -> None:
     (example,) = fenced("python")
     names = {"train.jsonl", "a.jsonl", "b.jsonl", "big.jsonl", "more.jsonl"}
     for name in names:
-        make_source(shell.folder / name, 5000)
+        make_batch(shell.folder / name, 5000)
     (shell.folder / "example.py").write_text(
         "import ast, asyncio\n"
         f"code = compile({example!r}, 'README', 'exec', ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)\n"

@@ -23,7 +23,7 @@ from many import (
 )
 
 from chunkup import events
-from chunkup.dataset import asked_for
+from chunkup.asked import Manner, asked_for
 from chunkup.engine import Engine, Orders
 from chunkup.errors import BadOption, Busy, ChunkupError, NoSuchFile, SourceChanged, TooLarge
 from chunkup.machine import Phase
@@ -245,7 +245,7 @@ async def test_fresh_ends_what_is_unfinished_of_all_files_and_makes_a_new_set(
         await upload_all(engine, paths[:1])
         await asked_for(engine, paths, USER_DATA)
         old = {line.job.id: line for line in (await lines_of(engine)).values()}
-        dataset = await asked_for(engine, paths, USER_DATA, fresh=True)
+        dataset = await asked_for(engine, paths, USER_DATA, Manner(fresh=True))
         assert_are(house, await run_all(dataset), paths)
         book = await engine.journal()
         phases = [(await book.line(job_id)).phase for job_id in old]
@@ -262,7 +262,7 @@ async def test_fresh_does_not_take_a_job_from_who_runs_it(
         task = asyncio.create_task(upload_all(engine, [str(source)]))
         await held.are(1)
         with pytest.raises(Busy):
-            await asked_for(other, [str(source)], USER_DATA, fresh=True)
+            await asked_for(other, [str(source)], USER_DATA, Manner(fresh=True))
         held.go.set()
         assert_are(house, await task, [str(source)])
 
@@ -284,7 +284,7 @@ async def test_a_server_that_cannot_be_reached_does_not_keep_an_old_job_alive(
         if not fresh:
             source.write_bytes(source.read_bytes()[::-1])
         seen: list[events.Event] = []
-        dataset = await asked_for(engine, [str(source)], USER_DATA, fresh=fresh)
+        dataset = await asked_for(engine, [str(source)], USER_DATA, Manner(fresh=fresh))
         results = await run_all(dataset, seen.append)
         assert_are(house, results, [str(source)])
         phase, _ = await line(engine, old)
@@ -355,7 +355,7 @@ async def test_a_job_of_a_sibling_is_stopped_by_any_of_them_and_begins_again_in_
         mine = asyncio.create_task(upload_all(engine, paths[:1]))
         await held.are(1)
         theirs = asyncio.create_task(upload_all(sibling, paths[1:]))
-        await held.are(9)
+        await held.are(4)  # three files of three parts fill its slots
         runs, waits = await job_of(engine, paths[1]), await job_of(engine, paths[11])
         assert await engine.stop(runs)
         assert await engine.stop(waits)

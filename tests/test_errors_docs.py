@@ -14,7 +14,7 @@ from test_errors import ALL, drawn
 import chunkup
 from chunkup.cli.advice import advise
 from chunkup.cli.main import Usage, cli
-from chunkup.errors import ChunkupError, OutcomeUnknown
+from chunkup.errors import BadContent, ChunkupError, Failed, OutcomeUnknown
 
 __all__ = ["environment"]
 
@@ -42,7 +42,9 @@ TABLE = re.findall(r"^\| ([\d, ]+) \| \[(.*?)\]\((.*?)\) \|.*\|.*\|$", PAGE, re.
 
 
 def exits(kind: type[ChunkupError]) -> set[int]:
-    return SIGNALS if kind.__name__ == "Interrupted" else {kind.exit_code}
+    # One of several files that must not be sent is no refusal of the whole command.
+    own = {"Interrupted": SIGNALS, "BadContent": {BadContent.exit_code, Failed.exit_code}}
+    return own.get(kind.__name__, {kind.exit_code})
 
 
 def numbers(text: str) -> set[int]:

@@ -10,6 +10,7 @@ import chunkup
 PUBLIC = [
     "AsyncRun",
     "AsyncUploader",
+    "BadContent",
     "Busy",
     "ChunkupError",
     "Failed",
@@ -23,9 +24,11 @@ PUBLIC = [
     "Result",
     "Run",
     "SourceChanged",
+    "Split",
     "Stopped",
     "Upload",
     "Uploader",
+    "Verified",
     "resume",
     "upload",
 ]

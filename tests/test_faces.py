@@ -64,6 +64,7 @@ def blocking_form(annotation: object) -> object:
         AsyncGenerator[chunkup.Result]: Iterator[chunkup.Result],
         AsyncGenerator[chunkup.RemoteFile]: Iterator[chunkup.RemoteFile],
         AsyncGenerator[bytes]: Iterator[bytes],
+        AsyncGenerator[chunkup.Verified]: Iterator[chunkup.Verified],
         chunkup.AsyncRun: chunkup.Run,
         "AsyncUploader": "Uploader",
     }
@@ -278,7 +279,7 @@ def test_results_come_in_order_and_one_that_fails_stops_no_other(
             rest.set()
 
     server.intercept = intercept
-    given = uploader.upload_all(paths, purpose="batch", on_event=watch)
+    given = uploader.upload_all(paths, purpose="user_data", on_event=watch)
     results = [next(given)]
     # They go on while the caller is busy with the first one.
     assert rest.wait(PATIENCE)
@@ -313,7 +314,7 @@ def test_whatever_a_signal_raises_in_the_waiting_stops_the_run(
 
     try:
         with holding(server, after=4), pytest.raises(Enough):
-            uploader.upload(source, purpose="batch", on_event=watch)
+            uploader.upload(source, purpose="user_data", on_event=watch)
     finally:
         signal.signal(signal.SIGUSR1, before)
     (job,) = uploader.jobs()
@@ -341,7 +342,7 @@ def test_leaving_the_loop_early_stops_the_rest_and_the_same_call_gives_all(
             return answer
 
         server.intercept = one_first
-        for result in uploader.upload_all(names, purpose="batch", on_event=watch):
+        for result in uploader.upload_all(names, purpose="user_data", on_event=watch):
             watch.wait()
             first = result
             break
@@ -349,7 +350,7 @@ def test_leaving_the_loop_early_stops_the_rest_and_the_same_call_gives_all(
     assert [job.state for job in jobs] == ["completed", "stopped", "stopped", "stopped"]
     assert sum(job.parts for job in jobs) >= 2
     server.arrivals.clear()
-    results = list(uploader.upload_all(names, purpose="batch"))
+    results = list(uploader.upload_all(names, purpose="user_data"))
     assert [result.reused for result in results] == [True, False, False, False]
     assert results[0].file == first.file
     assert server.whole_bytes == 3 * SIZE - sum(job.done for job in jobs[1:])
@@ -484,7 +485,7 @@ def test_close_stops_what_runs_in_whatever_thread_it_is_waited_for(
 ) -> None:
     paths = sources(tmp_path, 4)
     uploader = make(server, journal)
-    begun = Watch(4, events.UploadCreated)
+    begun = Watch(3, events.UploadCreated)  # of the two, one fills the slots
     with holding(server):
         run = uploader.start(paths[0], purpose="user_data", on_event=begun)
         one = in_thread(lambda: uploader.upload(paths[1], purpose="user_data", on_event=begun))
@@ -570,7 +571,7 @@ def test_a_loop_forgotten_in_a_cycle_may_be_collected_on_the_engine_thread(
     uploader: chunkup.Uploader, tmp_path: Path
 ) -> None:
     paths = sources(tmp_path, 3)
-    given = uploader.upload_all(paths[:2], purpose="batch")
+    given = uploader.upload_all(paths[:2], purpose="user_data")
     assert next(given).file is not None
     collected = threading.Event()
     weakref.finalize(given, collected.set)
@@ -584,7 +585,7 @@ def test_a_loop_forgotten_in_a_cycle_may_be_collected_on_the_engine_thread(
         cycle.append(cycle)
         del given, cycle
         assert not collected.is_set()
-        assert uploader.upload(paths[2], purpose="batch", on_event=listen).bytes == SIZE
+        assert uploader.upload(paths[2], purpose="user_data", on_event=listen).bytes == SIZE
     finally:
         gc.enable()
     assert collected.is_set()
@@ -608,32 +609,32 @@ def count(server: House) -> tuple[set[str], int]:
 
 
 def succeed(uploader: chunkup.Uploader, paths: list[Path]) -> None:
-    uploader.upload(paths[0], purpose="batch")
+    uploader.upload(paths[0], purpose="user_data")
 
 
 def succeed_with_all(uploader: chunkup.Uploader, paths: list[Path]) -> None:
-    list(uploader.upload_all(paths, purpose="batch"))
+    list(uploader.upload_all(paths, purpose="user_data"))
 
 
 def leave_early(uploader: chunkup.Uploader, paths: list[Path]) -> None:
-    for _ in uploader.upload_all(paths, purpose="batch"):
+    for _ in uploader.upload_all(paths, purpose="user_data"):
         break
 
 
 def stop(uploader: chunkup.Uploader, paths: list[Path]) -> None:
-    run = uploader.start(paths[0], purpose="batch")
+    run = uploader.start(paths[0], purpose="user_data")
     run.ready()
     run.stop()
 
 
 def forget(uploader: chunkup.Uploader, paths: list[Path]) -> None:
-    uploader.start(paths[0], purpose="batch")
-    uploader.with_options(workers=1).start(paths[1], purpose="batch")
+    uploader.start(paths[0], purpose="user_data")
+    uploader.with_options(workers=1).start(paths[1], purpose="user_data")
     uploader.close()
 
 
 def fail(uploader: chunkup.Uploader, paths: list[Path]) -> None:
-    uploader.start("nowhere", purpose="batch")
+    uploader.start("nowhere", purpose="user_data")
     uploader.start(paths[0], purpose="no such purpose")
 
 
@@ -658,13 +659,13 @@ def test_a_closed_uploader_leaves_nothing_but_the_engine_thread(
 def test_one_that_nobody_has_any_more_is_closed_without_being_told(
     server: House, uploader: chunkup.Uploader, journal: Path, source: Path
 ) -> None:
-    uploader.upload(source, purpose="batch")
+    uploader.upload(source, purpose="user_data")
     uploader.close()
     before = count(server)
-    make(server, journal).upload(source, purpose="batch")
+    make(server, journal).upload(source, purpose="user_data")
     with holding(server, after=3) as gate:
         # Who has a run, or a loop over results, needs no name for the uploader.
-        run = make(server, journal).start(source, purpose="batch")
+        run = make(server, journal).start(source, purpose="user_data")
         results = make(server, journal).upload_all([source], purpose="user_data")
         gate.wait()
         gc.collect()

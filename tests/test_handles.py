@@ -73,10 +73,10 @@ async def test_a_run_is_watched_and_awaited(house: House, journal: Path, source:
     go = hold(house, 3)
     watch = Watch(3)
     async with house.uploader(journal) as uploader:
-        run = uploader.start(source, purpose="batch", on_event=watch)
+        run = uploader.start(source, purpose="user_data", on_event=watch)
         assert (run.path, run.job_id, run.progress, run.done) == (str(source), None, None, False)
         job_id = await run.ready()
-        assert job_id == run.job_id == watch.seen[0].job
+        assert job_id == run.job_id == watch.seen[-1].job
         await watch.enough.wait()
         assert run.progress is not None
         assert (run.progress.done, run.progress.size) == (3000, SIZE)
@@ -93,7 +93,7 @@ async def test_a_run_may_have_many_waiters_and_lose_all_of_them(
 ) -> None:
     go = hold(house, 3)
     async with house.uploader(journal) as uploader:
-        run = uploader.start(source, purpose="batch")
+        run = uploader.start(source, purpose="user_data")
         waiters = [asyncio.create_task(run.wait()) for _ in range(3)]
         await run.ready()
         for waiter in waiters:
@@ -110,7 +110,7 @@ async def test_a_stopped_run_raises_stopped_and_the_same_call_goes_on(
     go = hold(house, 4)
     watch = Watch(4)
     async with house.uploader(journal) as uploader:
-        run = uploader.start(source, purpose="batch", on_event=watch)
+        run = uploader.start(source, purpose="user_data", on_event=watch)
         await watch.enough.wait()
         run.stop()
         run.stop()
@@ -124,7 +124,7 @@ async def test_a_stopped_run_raises_stopped_and_the_same_call_goes_on(
         (job,) = await uploader.jobs()
         assert (job.state, job.done) == ("stopped", 4000)
         await let_go(house, go)
-        again = uploader.start(source, purpose="batch")
+        again = uploader.start(source, purpose="user_data")
         assert await again.ready() == run.job_id
         assert again.progress is not None
         assert again.progress.done == 4000
@@ -138,7 +138,7 @@ async def test_a_run_that_is_stopped_before_it_began_is_stopped_and_not_cancelle
     house: House, journal: Path, source: Path
 ) -> None:
     async with house.uploader(journal) as uploader:
-        run = uploader.start(source, purpose="batch")
+        run = uploader.start(source, purpose="user_data")
         run.stop()
         assert await run.ready() is None
         with pytest.raises(chunkup.Stopped):
@@ -151,7 +151,7 @@ async def test_to_stop_what_is_over_changes_nothing(
     house: House, journal: Path, source: Path
 ) -> None:
     async with house.uploader(journal) as uploader:
-        run = uploader.start(source, purpose="batch")
+        run = uploader.start(source, purpose="user_data")
         file = await run
         run.stop()
         assert await run == file
@@ -191,8 +191,8 @@ async def test_cancelling_the_task_that_awaits_is_a_stop(
 
         async def work() -> chunkup.RemoteFile:
             if started:
-                return await uploader.start(source, purpose="batch", on_event=watch)
-            return await uploader.upload(source, purpose="batch", on_event=watch)
+                return await uploader.start(source, purpose="user_data", on_event=watch)
+            return await uploader.upload(source, purpose="user_data", on_event=watch)
 
         task = asyncio.create_task(work())
         await watch.enough.wait()
@@ -213,7 +213,7 @@ async def test_a_timeout_around_it_is_a_stop_too(house: House, journal: Path, so
 
         async def work() -> None:
             async with asyncio.timeout(None) as limit:
-                run = uploader.start(source, purpose="batch", on_event=watch)
+                run = uploader.start(source, purpose="user_data", on_event=watch)
                 await watch.enough.wait()
                 limit.reschedule(0)
                 await run
@@ -232,7 +232,7 @@ async def test_one_that_fails_unheard_is_logged_and_complained_of_nowhere(
     with caplog.at_level(logging.INFO, logger="chunkup"):
         async with house.uploader(journal) as uploader:
             run = uploader.start(source, purpose="no such purpose")
-            lost = uploader.start("nowhere", purpose="batch")
+            lost = uploader.start("nowhere", purpose="user_data")
         assert run.done
         assert lost.done
         del run, lost
@@ -248,7 +248,7 @@ async def test_one_that_fails_raises_whenever_it_is_awaited(
 ) -> None:
     async with house.uploader(journal) as uploader:
         run = uploader.start(source, purpose="no such purpose")
-        lost = uploader.start("nowhere", purpose="batch")
+        lost = uploader.start("nowhere", purpose="user_data")
         await run.wait()
         for _ in range(2):
             with pytest.raises(Rejected):
@@ -266,7 +266,7 @@ async def test_results_come_in_order_while_the_reader_is_busy_elsewhere(
     paths = sources(tmp_path, 12, size=1500)
     all_done = Watch(12, events.Completed)
     async with house.uploader(journal) as uploader:
-        given = uploader.upload_all(paths, purpose="batch", on_event=all_done)
+        given = uploader.upload_all(paths, purpose="user_data", on_event=all_done)
         results = [await anext(given)]
         # More than eight: the later ones begin without the reader asking for anything.
         await all_done.enough.wait()
@@ -285,13 +285,13 @@ async def test_leaving_the_loop_and_the_uploader_stops_the_rest_and_keeps_receip
     names = [short, *sources(tmp_path, 2)]
     go = hold(house, 3)
     async with house.uploader(journal) as uploader:
-        async for result in uploader.upload_all(names, purpose="batch"):
+        async for result in uploader.upload_all(names, purpose="user_data"):
             first = result
             break
     async with house.uploader(journal) as again:
         assert [job.state for job in await again.jobs()] == ["completed", "stopped", "stopped"]
         await let_go(house, go)
-        results = [result async for result in again.upload_all(names, purpose="batch")]
+        results = [result async for result in again.upload_all(names, purpose="user_data")]
     assert results[0].file == first.file
     assert [result.reused for result in results] == [True, False, False]
     assert [result.error for result in results] == [None] * 3
@@ -304,7 +304,7 @@ async def test_a_reader_of_what_was_closed_hears_that_it_stopped(
     make_source(short, 500)
     hold(house, 3)
     uploader = house.uploader(journal)
-    given = uploader.upload_all([short, *sources(tmp_path, 2)], purpose="batch")
+    given = uploader.upload_all([short, *sources(tmp_path, 2)], purpose="user_data")
     assert (await anext(given)).file is not None
     await uploader.aclose()
     with pytest.raises(chunkup.Stopped, match="goes on"):
@@ -343,7 +343,7 @@ async def test_a_refusal_of_one_reaches_the_reader_of_all(
 ) -> None:
     async with house.uploader(journal) as uploader:
         with pytest.raises(NoSuchFile):
-            await anext(uploader.upload_all([source, "nowhere"], purpose="batch"))
+            await anext(uploader.upload_all([source, "nowhere"], purpose="user_data"))
     assert house.calls == []
 
 
@@ -359,10 +359,10 @@ async def test_leaving_normally_waits_for_what_was_started_and_what_that_starts(
 
         def chain(event: events.Event) -> None:
             if isinstance(event, events.Completed):
-                runs.append(uploader.start(two, purpose="batch"))
+                runs.append(uploader.start(two, purpose="user_data"))
 
-        runs.append(uploader.start(one, purpose="batch", on_event=chain))
-        runs.append(uploader.with_options(workers=1).start(three, purpose="batch"))
+        runs.append(uploader.start(one, purpose="user_data", on_event=chain))
+        runs.append(uploader.with_options(workers=1).start(three, purpose="user_data"))
     assert [(await run).bytes for run in runs] == [SIZE] * 3
 
 
@@ -373,7 +373,7 @@ async def test_leaving_by_an_exception_stops(house: House, journal: Path, source
 
     async def leave() -> None:
         async with house.uploader(journal) as uploader:
-            runs.append(uploader.start(source, purpose="batch", on_event=watch))
+            runs.append(uploader.start(source, purpose="user_data", on_event=watch))
             await watch.enough.wait()
             raise ZeroDivisionError
 
@@ -393,7 +393,7 @@ async def test_cancellation_while_leaving_stops(house: House, journal: Path, sou
 
     async def work() -> None:
         async with house.uploader(journal) as uploader:
-            runs.append(uploader.start(source, purpose="batch", on_event=watch))
+            runs.append(uploader.start(source, purpose="user_data", on_event=watch))
             await watch.enough.wait()
             leaving.set()
 
@@ -414,19 +414,19 @@ async def test_aclose_stops_every_kind_of_work_whoever_waits_for_it(
     go = hold(house, 0)
     begun = Watch(1, events.UploadCreated)
     uploader = house.uploader(journal)
-    first = uploader.start(paths[0], purpose="batch", on_event=begun)
+    first = uploader.start(paths[0], purpose="user_data", on_event=begun)
     await begun.enough.wait()
     assert first.job_id is not None
     first.stop()
     await first.wait()
-    begun = Watch(4, events.UploadCreated)
+    begun = Watch(3, events.UploadCreated)  # of the two in one call, one fills the slots
     started = Watch(1, events.JobStarted)
     works: list[asyncio.Future[object]] = [
         asyncio.ensure_future(work)
         for work in (
-            uploader.upload(paths[1], purpose="batch", on_event=begun),
+            uploader.upload(paths[1], purpose="user_data", on_event=begun),
             uploader.resume(first.job_id, on_event=started),
-            uploader.with_options(workers=2).upload(paths[2], purpose="batch", on_event=begun),
+            uploader.with_options(workers=2).upload(paths[2], purpose="user_data", on_event=begun),
             _all(uploader, paths[3:], begun),
         )
     ]
@@ -445,7 +445,7 @@ async def test_aclose_stops_every_kind_of_work_whoever_waits_for_it(
 async def _all(
     uploader: chunkup.AsyncUploader, paths: list[Path], watch: Watch
 ) -> list[chunkup.Result]:
-    return [one async for one in uploader.upload_all(paths, purpose="batch", on_event=watch)]
+    return [one async for one in uploader.upload_all(paths, purpose="user_data", on_event=watch)]
 
 
 async def test_closing_what_with_options_made_leaves_the_other_one_alone(
@@ -455,10 +455,10 @@ async def test_closing_what_with_options_made_leaves_the_other_one_alone(
     go = hold(house, 2)
     watch = Watch(2)
     async with house.uploader(journal) as uploader:
-        run = uploader.start(one, purpose="batch", on_event=watch)
+        run = uploader.start(one, purpose="user_data", on_event=watch)
         await watch.enough.wait()
         other = uploader.with_options(workers=1)
-        theirs = other.start(two, purpose="batch")
+        theirs = other.start(two, purpose="user_data")
         await theirs.ready()
         await other.aclose()
         with pytest.raises(chunkup.Stopped):
@@ -494,25 +494,25 @@ async def test_aclose_has_the_patience_that_it_was_given(
 
 
 async def forget(uploader: chunkup.AsyncUploader, paths: list[Path]) -> None:
-    uploader.start(paths[0], purpose="batch")
-    uploader.with_options(workers=1).start(paths[1], purpose="batch")
+    uploader.start(paths[0], purpose="user_data")
+    uploader.with_options(workers=1).start(paths[1], purpose="user_data")
     await uploader.aclose()
 
 
 async def stop(uploader: chunkup.AsyncUploader, paths: list[Path]) -> None:
-    run = uploader.start(paths[0], purpose="batch")
+    run = uploader.start(paths[0], purpose="user_data")
     await run.ready()
     run.stop()
 
 
 async def leave_early(uploader: chunkup.AsyncUploader, paths: list[Path]) -> None:
-    async for _ in uploader.upload_all(paths, purpose="batch"):
+    async for _ in uploader.upload_all(paths, purpose="user_data"):
         break
 
 
 async def finish(uploader: chunkup.AsyncUploader, paths: list[Path]) -> None:
-    uploader.start(paths[0], purpose="batch")
-    async for _ in uploader.upload_all(paths[1:], purpose="batch"):
+    uploader.start(paths[0], purpose="user_data")
+    async for _ in uploader.upload_all(paths[1:], purpose="user_data"):
         pass
 
 

@@ -94,7 +94,7 @@ async def test_the_variable_alone_is_read_line_by_line(shell: Shell) -> None:
 async def test_a_bad_header_is_refused_before_anything_is_sent_and_not_shown(
     shell: Shell, flags: list[str]
 ) -> None:
-    done = await shell.run("-vv", "upload", "a.bin", "-p", "batch", *flags)
+    done = await shell.run("-vv", "upload", "a.bin", "-p", "user_data", *flags)
     assert done.code == 2
     assert done.err.startswith("error[bad-option]: ")
     assert "\n\nhint: " in done.err
@@ -102,7 +102,7 @@ async def test_a_bad_header_is_refused_before_anything_is_sent_and_not_shown(
     assert shell.house.calls == []
     if flags[1].startswith("X-A"):
         assert "X-A" in done.err
-    again = await shell.run("upload", "a.bin", "-p", "batch", CHUNKUP_HEADERS=flags[1])
+    again = await shell.run("upload", "a.bin", "-p", "user_data", CHUNKUP_HEADERS=flags[1])
     assert (again.code, shell.house.calls) == (2, [])
     assert CANARY not in again.err + again.out
 

@@ -53,6 +53,7 @@ def agrees(line: JobLine, state: State) -> None:
     assert line.generation == state.generation
     assert line.expires_at == (state.upload.expires_at if state.upload else None)
     assert line.file_id == (state.file.id if state.file else None)
+    assert line.reused is state.reused
     if state.failure:
         assert line.why == (state.failure.message or None)
 

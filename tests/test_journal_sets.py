@@ -305,7 +305,7 @@ async def test_only_time_speaks_against_a_suspect(journal: Journal) -> None:
         wanted[2], fingerprint=replace(wanted[2].fingerprint, size=9), span=Span(0, 9)
     )
     assert await journal.suspects([*wanted, wanted[0]]) == [
-        Suspect(jobs[0].id, "/data/a", MD5),
+        Suspect(jobs[0], MD5),
     ]
 
 

@@ -145,9 +145,9 @@ class Commands(RuleBasedStateMachine):
 
         def work(db: Database) -> None:
             proven = [
-                suspect.job_id
+                suspect.job.id
                 for suspect in suspects(db, wanted)
-                if suspect.md5 == self.md5(Path(suspect.path).name)
+                if suspect.md5 == self.md5(Path(suspect.job.path).name)
             ]
             raise _Asked(adopt_all(db, wanted, proven, fresh=False))
 
@@ -184,9 +184,9 @@ class Commands(RuleBasedStateMachine):
                 self.note_of(job.id).end = "cancelled"
         expected = [("new", None)] * len(names) if fresh else self.expected(names)
         proven = [
-            suspect.job_id
+            suspect.job.id
             for suspect in self.runner.run(self.journal.suspects(wanted))
-            if suspect.md5 == self.md5(Path(suspect.path).name)
+            if suspect.md5 == self.md5(Path(suspect.job.path).name)
         ]
         members = self.runner.run(self.journal.adopt_all(wanted, proven=proven, fresh=fresh))
         for (standing, job_id), member in zip(expected, members, strict=True):

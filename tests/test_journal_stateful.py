@@ -51,6 +51,7 @@ class Plain:
     single: bool = False
     expires_at: int | None = None
     file_id: str | None = None
+    reused: bool = False
     holder: Journal | None = None
     runs: int = 0
 
@@ -76,6 +77,7 @@ class Plain:
                 self.doubted = True
             case Completed(file):
                 self.phase, self.file_id = Phase.COMPLETED, file.id
+                self.reused = fact.reused
             case Failed():
                 self.phase = Phase.FAILED
             case Cancelled():
@@ -139,7 +141,8 @@ class JournalAndModel(RuleBasedStateMachine):
             kinds = feasible(state)
             if not kinds:
                 break
-            going_on = [kind for kind in kinds if kind not in {Failed, Cancelled}]
+            ends = {Failed, Cancelled, *([Completed] if state.phase is Phase.NEW else [])}
+            going_on = [kind for kind in kinds if kind not in ends]
             fact = data.draw(fitting(state, data.draw(st.sampled_from(going_on * 2 + kinds))))
             apply(state, fact)
             self.runner.run(journal.record(plain.job.id, fact))
@@ -199,6 +202,7 @@ class JournalAndModel(RuleBasedStateMachine):
                 assert state.part_ids == tuple(part for _, (_, part) in sorted(plain.parts.items()))
                 assert state.answer_lost is plain.lost
                 assert state.doubted is plain.doubted
+                assert line.reused is state.reused is plain.reused
                 assert journal.holder_lives(line) is (plain.holder is not None)
 
 

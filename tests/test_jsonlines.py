@@ -22,7 +22,7 @@ SCHEMA = schema()
 KINDS = {name_of(kind): kind for kind in events.EVENTS}
 # Whatever may be endless in the program is null in JSON.
 ENDLESS = {("late", "seconds"), ("progress", "expires_in")}
-COUNTED_FROM_ONE = {"generation", "attempt"}
+COUNTED_FROM_ONE = {"generation", "attempt", "line"}
 NAMES = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
 
 
@@ -92,6 +92,8 @@ def promised(kind: str, name: str, hint: Any) -> set[str]:
         own = {NAMES[one] for one in typing.get_args(hint)}
     elif typing.get_origin(hint) is tuple:
         own = {"array"}
+    elif typing.get_origin(hint) is typing.Literal:
+        own = {NAMES[type(one)] for one in typing.get_args(hint)}
     else:
         own = {NAMES[hint]}
     return own | ({"null"} if (kind, name) in ENDLESS else set())

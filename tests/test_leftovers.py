@@ -26,7 +26,7 @@ def count() -> tuple[set[str], int, set[str]]:
 
 
 async def succeed(uploader: AsyncUploader, source: Path, house: House) -> None:
-    await uploader.upload(source, purpose="batch")
+    await uploader.upload(source, purpose="user_data")
 
 
 async def fail(uploader: AsyncUploader, source: Path, house: House) -> None:
@@ -38,7 +38,7 @@ async def fail(uploader: AsyncUploader, source: Path, house: House) -> None:
 
     house.intercept = intercept
     with pytest.raises(ChunkupError):
-        await uploader.upload(source, purpose="batch")
+        await uploader.upload(source, purpose="user_data")
 
 
 async def run_dry(uploader: AsyncUploader, source: Path, house: House) -> None:
@@ -50,7 +50,7 @@ async def run_dry(uploader: AsyncUploader, source: Path, house: House) -> None:
 
     house.intercept = intercept
     with pytest.raises(ChunkupError):
-        await uploader.upload(source, purpose="batch")
+        await uploader.upload(source, purpose="user_data")
 
 
 async def change(uploader: AsyncUploader, source: Path, house: House) -> None:
@@ -61,7 +61,7 @@ async def change(uploader: AsyncUploader, source: Path, house: House) -> None:
 
     house.intercept = intercept
     with pytest.raises(ChunkupError):
-        await uploader.upload(source, purpose="batch")
+        await uploader.upload(source, purpose="user_data")
 
 
 async def cancel(uploader: AsyncUploader, source: Path, house: House) -> None:
@@ -71,7 +71,7 @@ async def cancel(uploader: AsyncUploader, source: Path, house: House) -> None:
         if isinstance(event, events.PartAccepted):
             enough.set()
 
-    task = asyncio.create_task(uploader.upload(source, purpose="batch", on_event=watch))
+    task = asyncio.create_task(uploader.upload(source, purpose="user_data", on_event=watch))
     await enough.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -80,7 +80,7 @@ async def cancel(uploader: AsyncUploader, source: Path, house: House) -> None:
 
 async def refuse(uploader: AsyncUploader, source: Path, house: House) -> None:
     with pytest.raises(ChunkupError):
-        await uploader.upload(source.with_name("nowhere"), purpose="batch")
+        await uploader.upload(source.with_name("nowhere"), purpose="user_data")
 
 
 ENDINGS: list[Callable[[AsyncUploader, Path, House], Awaitable[None]]] = [

@@ -87,7 +87,12 @@ def test_the_table_is_this_one() -> None:
         for phase, row in TABLE.items()
     }
     assert told == {
-        "new": {"Created": "sending", "CompleteAsked": "asked", **ends},
+        "new": {
+            "Created": "sending",
+            "CompleteAsked": "asked",
+            "Completed": "completed",
+            **ends,
+        },
         "sending": {
             "Accepted": "sending",
             "AnswerLost": "sending",
@@ -149,7 +154,8 @@ def test_any_state_takes_a_fact_by_the_table_or_stays_as_it_was(
             kind is CompleteAsked and not full and in_parts
         )
         told = kind is CompleteRefused and life.state.doubted
-        assert kind not in TABLE[life.state.phase] or impossible or told
+        begun = kind is Completed and life.state.generation > 0
+        assert kind not in TABLE[life.state.phase] or impossible or told or begun
     else:
         assert after.phase is target(life.state, kind)
     assert life.state == before
@@ -278,6 +284,36 @@ def test_a_file_of_another_size_is_not_ours() -> None:
     asked = fold(SPAN, REACHED[Phase.ASKED])
     refuses(asked, Completed(dataclasses.replace(FILE, bytes=3)))
     assert apply(asked, Completed(dataclasses.replace(FILE, bytes=None))).done == SPAN.size
+
+
+def test_a_job_that_was_never_begun_may_have_its_file_already() -> None:
+    reused = Completed(FILE, reused=True, md5="5d41")
+    state = apply(State(SPAN), reused)
+    assert (state.phase, state.file, state.reused) == (Phase.COMPLETED, FILE, True)
+    assert (state.done, state.missing) == (SPAN.size, (SPAN,))
+    assert next_action(state, 1e18) == Finish(file=FILE)
+    assert not fold(SPAN, REACHED[Phase.COMPLETED]).reused
+    refuses(State(SPAN), Completed(FILE))
+    refuses(State(SPAN), dataclasses.replace(reused, file=dataclasses.replace(FILE, bytes=3)))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        SENDING[:1],
+        WHOLE,
+        (*WHOLE, ASKED),
+        (*WHOLE, ASKED, CompleteRefused("upload_1", "503")),
+        (POSTED,),
+        (POSTED, CompleteRefused(SINGLE, "401")),
+        (*SENDING, GenerationEnded("upload_1", "gone")),
+        (*WHOLE, ASKED, GenerationEnded("upload_1", "gone")),
+    ],
+)
+def test_what_was_begun_ends_in_no_file_of_another_job(facts: tuple[Fact, ...]) -> None:
+    refuses(fold(SPAN, facts), Completed(FILE, reused=True))
+    if facts[-1] not in {ASKED, POSTED}:
+        refuses(fold(SPAN, facts), Completed(FILE))
 
 
 def test_after_a_refusal_the_proof_is_carried_and_cannot_change() -> None:

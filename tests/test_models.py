@@ -130,6 +130,7 @@ def test_the_usual_options_are_those_of_the_manual() -> None:
         "patience": 120,
         "generations": 3,
         "fail_if_late": False,
+        "limit_rate": None,
     }
 
 

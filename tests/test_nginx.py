@@ -146,7 +146,7 @@ async def test_a_failure_of_any_kind_that_passes_ends_in_one_whole_file(
 
     house.intercept = open_to_who_looks
     async with through(tmp_path, door.text, part=SIZE // 3) as uploader, asyncio.timeout(ENOUGH):
-        file = await uploader.upload(source, purpose="batch", on_event=door.hear)
+        file = await uploader.upload(source, purpose="user_data", on_event=door.hear)
     assert not door.flag.exists()
     assert_the_one(house, file, source)
     assert house.calls.count("complete") == 1
@@ -174,7 +174,7 @@ async def test_a_failure_that_stays_is_a_stop_and_resume_goes_on_from_there(
     async with through(tmp_path, door.text, options=impatient) as uploader:
         async with asyncio.timeout(ENOUGH):
             with pytest.raises(ChunkupError) as stopped:
-                await uploader.upload(source, purpose="batch", on_event=shut_after_two)
+                await uploader.upload(source, purpose="user_data", on_event=shut_after_two)
         assert stopped.value.exit_code == 75, stopped.value
         assert stopped.value.job_id is not None
         kept, before = len(accepted), house.calls.count("part")
@@ -211,7 +211,7 @@ async def test_what_the_server_did_behind_a_504_is_not_done_twice(
     try:
         async with through(tmp_path, text, options=options) as uploader:
             file = await uploader.upload(
-                source, purpose="batch", method=method, on_event=told.append
+                source, purpose="user_data", method=method, on_event=told.append
             )
     finally:
         late.set()
@@ -227,7 +227,7 @@ async def test_a_complete_that_never_comes_through_is_in_doubt_until_a_person_sa
     door.shut()
     async with through(tmp_path, door.text) as uploader:
         with pytest.raises(OutcomeUnknown, match="asked twice") as caught:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         assert caught.value.exit_code == 4
         assert caught.value.job_id is not None
         door.open()
@@ -258,7 +258,9 @@ async def test_a_failure_of_the_one_request_that_passes_ends_in_one_whole_file(
 
     house.intercept = open_to_who_looks
     async with through(tmp_path, door.text) as uploader, asyncio.timeout(ENOUGH):
-        file = await uploader.upload(source, purpose="batch", method="files", on_event=door.hear)
+        file = await uploader.upload(
+            source, purpose="user_data", method="files", on_event=door.hear
+        )
     assert not door.flag.exists()
     assert_the_one(house, file, source)
     assert looked.count("POST") == 1

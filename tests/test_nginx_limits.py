@@ -43,7 +43,7 @@ async def test_parts_that_nginx_finds_too_large_are_cut_smaller(
     told: list[events.Event] = []
     text = plain(house, f"client_max_body_size 300k; {more}")
     async with through(tmp_path, text, part=1_000_000) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=told.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=told.append)
     assert_the_one(house, file, source)
     retried = [event for event in told if isinstance(event, events.PartRetried)]
     assert all("413" in event.message for event in retried)
@@ -61,7 +61,7 @@ async def test_where_even_small_parts_are_too_large_the_hint_leads_through(
     text = plain(shell.house, "client_max_body_size 30k;")
     async with nginx(tmp_path / "nginx", text) as [url]:
         shell.environ["OPENAI_BASE_URL"] = url
-        done = await shell.run("upload", source, "-p", "batch", "--part-size", "100kB")
+        done = await shell.run("upload", source, "-p", "user_data", "--part-size", "100kB")
         assert done.code == 1, done.err
         assert "413 Request Entity Too Large" in done.err
         assert "413 413" not in done.err
@@ -81,7 +81,7 @@ async def test_a_file_in_one_request_that_is_too_large_is_refused_for_good_with_
     text = plain(house, f"client_max_body_size 300k; {more}")
     async with through(tmp_path, text) as uploader:
         with pytest.raises(Rejected, match=r"413.*3 MB") as refused:
-            await uploader.upload(source, purpose="batch", method="files")
+            await uploader.upload(source, purpose="user_data", method="files")
         (job,) = await uploader.jobs()
     assert refused.value.exit_code == 1
     assert not refused.value.retryable
@@ -105,7 +105,7 @@ async def test_a_rate_that_nginx_limits_is_kept_to(
         through(tmp_path, text, also=zone) as uploader,
         asyncio.timeout(ENOUGH),
     ):
-        file = await uploader.upload(source, purpose="batch", on_event=told.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=told.append)
     assert_the_one(house, file, source)
     assert any("429" in event.message for event in told if isinstance(event, events.Paused))
     assert house.calls.count("part") == SIZE // PART
@@ -136,7 +136,7 @@ async def test_a_body_that_pauses_for_longer_than_nginx_waits_is_sent_again(
         ) as uploader,
         asyncio.timeout(ENOUGH),
     ):
-        run = uploader.start(source, purpose="batch", on_event=told.append)
+        run = uploader.start(source, purpose="user_data", on_event=told.append)
         while line.carried < SIZE // 4:  # noqa: ASYNC110  (a line tells nobody)
             await asyncio.sleep(0.01)
         line.stop()
@@ -165,7 +165,7 @@ async def test_connections_that_nginx_closes_early_cost_no_file(
         through(tmp_path, plain(house, more), part=4000) as uploader,
         asyncio.timeout(ENOUGH),
     ):
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
     assert_the_one(house, file, source)
     assert house.calls.count("complete") == 1
 
@@ -186,7 +186,7 @@ async def test_however_nginx_passes_it_on_the_file_is_whole(
     source = tmp_path / 'a "quoted" né.jsonl'
     make_source(source, 3_000_000)
     async with through(tmp_path, plain(house, WAYS[way]), part=500_000) as uploader:
-        file = await uploader.upload(source, purpose="batch", method=method)
+        file = await uploader.upload(source, purpose="user_data", method=method)
     assert_the_one(house, file, source)
     assert file.filename == source.name
 
@@ -208,7 +208,7 @@ async def test_an_upstream_that_goes_away_midway_and_comes_back_costs_only_time(
                 line.allow()
 
         async with through(tmp_path, text) as uploader, asyncio.timeout(ENOUGH):
-            file = await uploader.upload(source, purpose="batch", on_event=hear)
+            file = await uploader.upload(source, purpose="user_data", on_event=hear)
         await asyncio.gather(*gone)
     assert_the_one(house, file, source)
     assert any("502" in event.message for event in told if isinstance(event, events.PartRetried))

@@ -13,6 +13,7 @@ from chunkup.pace import (
     Floor,
     Meter,
     Pause,
+    Ration,
     Tempo,
     Verdict,
     Watch,
@@ -356,3 +357,75 @@ def test_lateness_is_what_the_rate_misses_the_deadline_by(
     left: int, rate: float, expires_in: float, late: float
 ) -> None:
     assert lateness(left, rate, expires_in) == pytest.approx(late)
+
+
+# --- a limit to bytes a second --------------------------------------------------------------
+
+
+asks = st.lists(
+    st.tuples(st.floats(0, 3), st.integers(1, 50_000), st.booleans()), min_size=1, max_size=60
+)
+
+
+@given(st.floats(16_384, 1e9), asks, st.floats(0, 1e6))
+def test_no_stretch_of_time_brings_more_than_its_ration(
+    rate: float, asked: list[tuple[float, int, bool]], now: float
+) -> None:
+    ration, went = Ration(rate), list[tuple[float, int]]()
+    for idle, size, gives_back in asked:
+        now += idle
+        at = now + ration.turn(now, size)
+        if gives_back and at > now:
+            ration.give_back(size)
+        else:
+            went.append((at, size))
+    went.sort()
+    for first, (begin, _) in enumerate(went):
+        total = 0
+        for at, size in went[first:]:
+            total += size
+            # What begins the stretch was paid for before it.
+            assert total - went[first][1] <= rate * (at - begin + 0.1) * 1.000001 + 50_000
+
+
+@given(st.floats(16_384, 1e9), st.lists(st.integers(1, 100_000), min_size=2, max_size=50))
+def test_who_always_asks_gets_the_whole_of_it_in_order(rate: float, sizes: list[int]) -> None:
+    ration, now = Ration(rate), 1000.0
+    turns = [ration.turn(now, size) for size in sizes]
+    assert all(before < after for before, after in pairwise(turns))
+    assert turns[-1] == pytest.approx(sum(sizes) / rate)
+
+
+def test_lost_time_is_made_good_for_a_tenth_of_a_second_and_no_more() -> None:
+    ration = Ration(100_000)
+    assert ration.turn(0.0, 10_000) == pytest.approx(0.1)
+    assert ration.turn(0.15, 10_000) == pytest.approx(0.05)
+    assert ration.turn(60.0, 10_000) == pytest.approx(0.0)
+    assert ration.turn(60.0, 10_000) == pytest.approx(0.1)
+
+
+def test_a_ration_begins_with_nothing_saved() -> None:
+    assert Ration(100_000).turn(5.0, 10_000) == pytest.approx(0.1)
+
+
+def test_what_is_given_back_is_there_for_the_next() -> None:
+    ration = Ration(100_000)
+    ration.give_back(5)  # before anything was taken there is nothing to give back
+    ration.turn(0.0, 50_000)
+    ration.turn(0.0, 50_000)
+    ration.give_back(50_000)
+    assert ration.turn(0.0, 10_000) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("rate", "size"), [(16_384, 4096), (100_000, 10_000), (1e9, 100_000_000)])
+def test_slices_are_a_tenth_of_a_second_but_no_splinters(rate: float, size: int) -> None:
+    assert Ration(rate).slice() == size
+
+
+def test_who_rests_has_not_stalled_but_who_is_asleep_still_has_to_move() -> None:
+    watch = Watch(stall=60, started=0)
+    for now in range(1, 300):
+        assert watch.look(now, 10, whole=False, resting=True) is Verdict.HEALTHY
+    for now in range(300, 360):
+        assert watch.look(now, 10, whole=False) is Verdict.HEALTHY
+    assert watch.look(361, 10, whole=False) is Verdict.STALLED

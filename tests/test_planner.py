@@ -1,5 +1,7 @@
 """How a file is cut: whole, within limits, around what is under way."""
 
+import shlex
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -60,6 +62,23 @@ def test_the_limit_of_the_purpose_comes_before_the_limit_of_the_provider(
         with pytest.raises(TooLarge, match=purpose) as caught:
             plan(span, part_size=100, purpose=purpose, limits=LIMITS)
         assert caught.value.hint
+
+
+@pytest.mark.parametrize("path", ["big.jsonl", "BIG.JSONL", "a b.ndjson"])
+def test_records_that_are_too_much_for_one_file_are_to_be_cut(path: str) -> None:
+    with pytest.raises(TooLarge) as caught:
+        plan(Span(0, 201), part_size=100, purpose="batch", limits=LIMITS, path=path)
+    assert caught.value.hint is not None
+    assert shlex.split(caught.value.hint) == [
+        *("chunkup", "upload", path, "--purpose", "batch", "--split")
+    ]
+
+
+@pytest.mark.parametrize("path", ["big.bin", "jsonl", "big.jsonl.gz"])
+def test_how_to_cut_anything_else_only_its_owner_knows(path: str) -> None:
+    with pytest.raises(TooLarge) as caught:
+        plan(Span(0, 201), part_size=100, purpose="batch", limits=LIMITS, path=path)
+    assert caught.value.hint == "cut the file into pieces of at most 200 bytes and upload each"
 
 
 def test_a_provider_without_a_limit_takes_any_size() -> None:

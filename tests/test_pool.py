@@ -3,9 +3,12 @@
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chunkup.errors import Unreachable
 from chunkup.pool import GivenBack, Slot, SlotPool
@@ -26,14 +29,15 @@ def pool_of(count: int) -> SlotPool:
 class Holder:
     """A task that takes a slot and keeps it until it is let go."""
 
-    def __init__(self, pool: SlotPool) -> None:
+    def __init__(self, pool: SlotPool, of: str | None = None) -> None:
         self.pool = pool
+        self.of = of
         self.inside = False
         self.go = asyncio.Event()
         self.task = asyncio.ensure_future(self._hold())
 
     async def _hold(self) -> None:
-        async with self.pool.slot(1):
+        async with self.pool.slot(1, self.of):
             self.inside = True
             await self.go.wait()
         self.inside = False
@@ -147,6 +151,105 @@ async def test_there_are_never_more_inside_than_slots_and_none_is_ever_lost(seed
         await spin()
         assert inside(holders) == 5
         await end(holders)
+
+
+# --- whose turn it is -----------------------------------------------------------------------
+
+
+async def entering(pool: SlotPool, jobs: list[str], *, cancel: Iterable[int] = ()) -> list[int]:
+    """Let parts of these jobs ask for the only slot in this order; the order in which they get
+    it. ``cancel`` are those that give up while they wait."""
+    came: list[int] = []
+
+    async def work(number: int) -> None:
+        async with pool.slot(1, jobs[number]):
+            came.append(number)
+
+    async with asyncio.timeout(20):
+        async with pool.slot(1, "nobody"):
+            tasks = [asyncio.ensure_future(work(number)) for number in range(len(jobs))]
+            await spin()
+            for number in cancel:
+                tasks[number].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return came
+
+
+async def test_a_small_file_waits_for_one_part_of_a_large_one_and_not_for_all() -> None:
+    assert await entering(pool_of(1), ["large"] * 16 + ["small"]) == [0, 16, *range(1, 16)]
+
+
+async def test_jobs_take_turns_and_their_parts_keep_their_order() -> None:
+    jobs = ["a", "a", "a", "b", "b", "c"]
+    assert await entering(pool_of(1), jobs) == [0, 3, 5, 1, 4, 2]
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_no_job_waits_for_more_than_one_turn_of_all_others(data: st.DataObject) -> None:
+    jobs = data.draw(st.lists(st.sampled_from("abcde"), min_size=1, max_size=40))
+    cancel = data.draw(st.sets(st.integers(0, len(jobs) - 1), max_size=10))
+
+    async def ask() -> tuple[list[int], SlotPool]:
+        pool = pool_of(1)
+        return await entering(pool, jobs, cancel=cancel), pool
+
+    came, pool = asyncio.run(ask())
+    assert sorted(came) == [number for number in range(len(jobs)) if number not in cancel]
+    left = Counter(jobs[number] for number in came)
+    since: dict[str, list[str]] = {job: [] for job in left}
+    for number in came:
+        job = jobs[number]
+        assert max(Counter(since[job]).values(), default=0) <= 1
+        since[job] = []
+        left[job] -= 1
+        for other, turns in since.items():
+            if other != job and left[other]:
+                turns.append(job)
+    for job in left:
+        ours = [number for number in came if jobs[number] == job]
+        assert ours == sorted(ours)
+    assert pool._waiting == {}
+    assert pool._given == pool._busy == 0
+
+
+async def test_who_comes_later_takes_no_slot_that_was_given_to_another() -> None:
+    pool = pool_of(1)
+    first, second = Holder(pool), Holder(pool)
+    await spin()
+    first.go.set()
+    third = Holder(pool)  # asks after the first left, and before the second knows of its turn
+    await spin()
+    assert second.inside
+    assert not third.inside
+    await end([second, third])
+
+
+async def test_who_was_called_in_vain_is_the_first_for_the_next_slot() -> None:
+    pool = pool_of(2)
+    holders = [Holder(pool, "a"), Holder(pool, "b"), Holder(pool, "c"), Holder(pool, "d")]
+    await spin()
+    holders[0].go.set()
+    await asyncio.sleep(0)
+    assert pool._busy == 1
+    pool.slots.count = 1  # before the third came for what it was given
+    await spin()
+    assert [holder.inside for holder in holders] == [False, True, False, False]
+    holders[1].go.set()
+    await spin()
+    assert [holder.inside for holder in holders] == [False, False, True, False]
+    await end(holders)
+
+
+async def test_nothing_stays_of_those_who_gave_up() -> None:
+    pool = pool_of(1)
+    holders = [Holder(pool, str(number)) for number in range(5)]
+    await spin()
+    for holder in holders[1:]:
+        holder.task.cancel()
+    await spin()
+    assert pool._waiting == {}
+    await end(holders[:1])
 
 
 # --- what is in flight, and what is cut of it -----------------------------------------------

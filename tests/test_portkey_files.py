@@ -101,7 +101,9 @@ async def test_a_gateway_that_dies_of_broken_content_is_a_stop_and_another_gives
 
     with running("portkey", WORKING) as mortal:
         async with through(mortal, house, journal) as uploader:
-            file = await uploader.files.create(bytes(900_000), purpose="batch", filename="c.jsonl")
+            file = await uploader.files.create(
+                bytes(900_000), purpose="user_data", filename="c.jsonl"
+            )
             house.intercept = intercept
             with pytest.raises(ChunkupError) as caught:
                 await uploader.files.download(file.id, tmp_path / "back")

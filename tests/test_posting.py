@@ -38,7 +38,7 @@ async def test_it_takes_one_request_and_the_file_is_whole(
     end, job, seen = await sent(house, journal, source, expires_after=7200)
     assert isinstance(end, RemoteFile)
     assert house.content(end.id) == source.read_bytes()
-    assert (end.filename, end.purpose, end.bytes) == ("a.jsonl", "batch", SIZE)
+    assert (end.filename, end.purpose, end.bytes) == ("a.jsonl", "user_data", SIZE)
     assert end.expires_at == end.created_at + 7200
     # One look at the server's clock, by which the File would be known.
     assert house.calls == ["list", "post"]
@@ -56,11 +56,11 @@ async def test_the_fields_stand_before_the_file_and_names_are_spelt_as_browsers_
     name = 'a "b" é 你\r\n\\.jsonl'
     source = tmp_path / "plain"
     make_source(source, 100)
-    made = {"id": "file-1", "bytes": 100, "filename": name, "purpose": "batch", "created_at": 1}
+    made = {"id": "file-1", "bytes": 100, "filename": name, "purpose": "user_data", "created_at": 1}
     async with listening(answering(reply({"data": []}), reply(made))) as wire:
         async with AsyncUploader(base_url=wire.url, api_key="k", journal=journal) as uploader:
             await uploader.upload(
-                source, purpose="batch", method="files", filename=name, expires_after=3600
+                source, purpose="user_data", method="files", filename=name, expires_after=3600
             )
         asked = wire.asked[-1]
     assert asked.headers["content-length"] == str(len(asked.body))
@@ -73,8 +73,8 @@ async def test_the_fields_stand_before_the_file_and_names_are_spelt_as_browsers_
 
 
 def test_an_expiry_is_only_sent_if_there_is_one() -> None:
-    assert form_fields("batch", None) == [("purpose", "batch")]
-    assert form_fields("batch", 3600)[1:] == [
+    assert form_fields("user_data", None) == [("purpose", "user_data")]
+    assert form_fields("user_data", 3600)[1:] == [
         ("expires_after[anchor]", "created_at"),
         ("expires_after[seconds]", "3600"),
     ]
@@ -85,7 +85,9 @@ async def test_a_type_that_would_break_the_form_is_refused(
 ) -> None:
     async with house.uploader(journal) as uploader:
         with pytest.raises(BadOption, match="MIME type"):
-            await uploader.upload(source, purpose="batch", method="files", mime_type="a/b\r\nX: y")
+            await uploader.upload(
+                source, purpose="user_data", method="files", mime_type="a/b\r\nX: y"
+            )
     assert house.calls == []
 
 
@@ -122,7 +124,7 @@ async def test_a_stop_in_the_middle_leaves_nothing_to_be_settled(
 
     on_posts(house, hold)
     async with house.uploader(journal, options=PATIENT) as uploader:
-        run = uploader.start(source, purpose="batch", method="files")
+        run = uploader.start(source, purpose="user_data", method="files")
         await reading.wait()
         run.stop()
         with pytest.raises(Stopped):
@@ -159,6 +161,6 @@ async def test_content_that_was_changed_on_its_way_is_never_a_file(
     on_posts(house, slowly)
     async with house.uploader(journal, options=PATIENT) as uploader:
         with pytest.raises(SourceChanged):
-            await uploader.upload(source, purpose="batch", method="files", on_event=heard)
+            await uploader.upload(source, purpose="user_data", method="files", on_event=heard)
         assert await phase_of(uploader) is Phase.NEW
     assert house.files == []

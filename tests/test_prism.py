@@ -116,12 +116,16 @@ async def test_an_upload_keeps_the_contract_by_either_method(
     content = write_lines(source, 3 * PART)
     async with court.uploader(journal, judge) as uploader:
         file = await uploader.upload(
-            source, purpose="batch", method=method, mime_type="text/jsonl", expires_after=86_400
+            source,
+            purpose="assistants",
+            method=method,
+            mime_type="text/jsonl",
+            expires_after=86_400,
         )
         assert court.house.content(file.id) == content
         assert file.expires_at == file.created_at + 86_400
         assert await uploader.files.retrieve(file.id) == file
-        listed = [one async for one in uploader.files.list(purpose="batch")]
+        listed = [one async for one in uploader.files.list(purpose="assistants")]
         assert file in listed
         assert await uploader.files.delete(file.id)
     posts = [request for request in judge.asked if request.startswith("POST ")]
@@ -137,7 +141,7 @@ async def test_content_comes_back_as_it_is(
     source, back = tmp_path / "content.jsonl", tmp_path / "back.jsonl"
     content = write_lines(source, 5000)
     async with court.uploader(journal, judge) as uploader:
-        file = await uploader.upload(source, purpose="fine-tune")
+        file = await uploader.upload(source, purpose="fine-tune", check=False)
         await uploader.files.download(file.id, back)
     assert back.read_bytes() == content
     assert judge.violations(CONTENT) == []
@@ -154,7 +158,7 @@ async def test_cancelling_keeps_the_contract(
             if isinstance(event, events.PartAccepted):
                 run.stop()
 
-        run = uploader.start(source, purpose="batch", on_event=stop)
+        run = uploader.start(source, purpose="assistants", on_event=stop)
         await run.wait()
         job_id = await run.ready()
         assert job_id is not None
@@ -206,7 +210,7 @@ async def test_a_part_that_was_spoiled_on_the_way_makes_no_file_and_no_loop(
     told: list[events.Event] = []
     async with court.uploader(journal, judge, md5=md5) as uploader:
         with pytest.raises(Failed, match=rf"(?is)({said}).*no File was made") as failed:
-            await uploader.upload(source, purpose="batch", on_event=told.append)
+            await uploader.upload(source, purpose="assistants", on_event=told.append)
         (job,) = await uploader.jobs()
     assert (failed.value.exit_code, job.state) == (1, "failed")
     assert "gateway on the way" in str(failed.value)
@@ -223,7 +227,7 @@ async def test_a_file_in_one_request_that_was_spoiled_is_not_given_out(
     source.write_bytes(write_lines(source, 5000)[:-1] + b"\xff")
     async with court.uploader(journal, judge) as uploader:
         with pytest.raises(Failed, match="do not use it") as failed:
-            await uploader.upload(source, purpose="batch", method="files")
+            await uploader.upload(source, purpose="assistants", method="files")
         (job,) = await uploader.jobs()
     assert (failed.value.exit_code, job.state) == (1, "failed")
     assert judge.asked.count("POST /files") == 1

@@ -120,6 +120,7 @@ FULL: dict[str, Any] = {
     "retries": 0,
     "stall_timeout": "2m",
     "offline_wait": 0,
+    "limit_rate": "40Mbit/s",
     "limits": {
         "part": "16MiB",
         "upload": 2_000_000_000,
@@ -147,6 +148,7 @@ def test_everything_that_a_profile_can_say_is_understood() -> None:
         retries=0,
         stall_timeout=120.0,
         offline_wait=0.0,
+        limit_rate=5e6,
         part_limit=16 << 20,
         upload_limit=2_000_000_000,
         file_limit=10**9,
@@ -170,6 +172,7 @@ def test_only_what_it_says_takes_the_place_of_a_default() -> None:
         "retries": 0,
         "stall_timeout": 120.0,
         "offline_wait": 0.0,
+        "limit_rate": 5e6,
     }
 
 
@@ -194,6 +197,7 @@ def test_parts_are_as_large_as_the_provider_takes_them_unless_said_otherwise(
         *(("part_size", 0), ("part_size", "much"), ("part_size", True), ("part_size", 1.5)),
         *(("stall_timeout", 0), ("stall_timeout", "soon"), ("stall_timeout", True)),
         *(("stall_timeout", float("inf")), ("offline_wait", float("nan")), ("offline_wait", -1)),
+        *(("limit_rate", 5e6), ("limit_rate", "5MB"), ("limit_rate", "10KiB/s")),
         *(("limits", 5), ("limits", {"part": 0}), ("limits", {"parts": 5})),
         *(("headers", ["X: y"]), ("headers", {"X Y": "z"}), ("headers", {"X": 5})),
         *(("headers", {"X": ""}), ("headers", {"X": "env:"})),

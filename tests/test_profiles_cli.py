@@ -109,7 +109,7 @@ async def test_azure_needs_its_own_variables_and_nothing_else(
 ) -> None:
     async with imitation("azure") as server:
         seen = await shell.run(
-            "upload", "a.bin", "-p", "batch", "--part-size", "1000", **azures(server, **more)
+            "upload", "a.bin", "-p", "user_data", "--part-size", "1000", **azures(server, **more)
         )
         assert seen.code == 0, seen.err
         file_id = seen.out.strip()
@@ -124,7 +124,7 @@ async def test_azure_needs_its_own_variables_and_nothing_else(
 
 async def test_azure_without_a_key_names_the_variable(shell: Shell) -> None:
     async with imitation("azure") as server:
-        seen = await shell.run("upload", "a.bin", "-p", "batch", **azures(server))
+        seen = await shell.run("upload", "a.bin", "-p", "user_data", **azures(server))
         assert server.asked == []
     assert seen.code == 2
     assert "AZURE_OPENAI_API_KEY, which is not set" in seen.err
@@ -134,7 +134,7 @@ async def test_azure_without_a_key_names_the_variable(shell: Shell) -> None:
 async def test_commands_that_go_on_at_azure_name_the_profile(shell: Shell) -> None:
     async with imitation("azure") as server:
         variables = azures(server, AZURE_OPENAI_API_KEY=CANARY)
-    seen = await shell.run("upload", "a.bin", "-p", "batch", **variables)
+    seen = await shell.run("upload", "a.bin", "-p", "user_data", **variables)
     assert seen.code == 75
     assert "--profile azure" in seen.err
     (job_id,) = await shell.jobs()
@@ -144,12 +144,12 @@ async def test_commands_that_go_on_at_azure_name_the_profile(shell: Shell) -> No
 
 
 async def test_a_known_provider_is_a_profile_with_its_own_key(shell: Shell) -> None:
-    seen = await shell.run("upload", "a.bin", "-p", "batch", "--profile", "groq")
+    seen = await shell.run("upload", "a.bin", "-p", "user_data", "--profile", "groq")
     assert seen.code == 2
     assert "GROQ_API_KEY, which is not set" in seen.err
     shell.environ["GROQ_API_KEY"] = CANARY
     seen = await shell.run(
-        *("upload", "a.bin", "-p", "batch", "--profile", "groq", "--expires-after", "2h")
+        *("upload", "a.bin", "-p", "user_data", "--profile", "groq", "--expires-after", "2h")
     )
     assert seen.code == 2
     assert "Groq lets nobody choose when a File expires" in seen.err
@@ -162,7 +162,7 @@ async def test_limits_of_a_profile_lower_those_of_its_preset(shell: Shell) -> No
         '[profiles.tight]\npreset = "groq"\napi_key = "env:K"\nlimits = { file = "1kB" }\n'
     )
     seen = await shell.run(
-        *("upload", "a.bin", "-p", "batch", "--profile", "tight"),
+        *("upload", "a.bin", "-p", "user_data", "--profile", "tight"),
         CHUNKUP_CONFIG=str(path),
         K=CANARY,
     )

@@ -105,6 +105,12 @@ def happenings(draw: st.DrawFn) -> events.Event:
         },
         events.Paused: {"wait": st.floats(0, 100), "message": st.text()},
         events.Late: {"seconds": rates, "rate": rates},
+        events.Finding: {
+            **dict.fromkeys(("line", "offset"), counts),
+            "code": st.text(),
+            "message": st.text(),
+            "level": st.sampled_from(["error", "warning"]),
+        },
         events.UploadExpired: {
             "upload_id": st.just("upload_1"),
             "reason": st.text(),

@@ -44,7 +44,7 @@ async def test_lost_answers_to_parts_leave_one_id_per_part(
 ) -> None:
     drop_answers(house, "part", 3)
     async with house.uploader(journal) as uploader:
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
     assert_is(house, file, source)
     assert len(house.store.parts()) == PARTS + 3
 
@@ -71,7 +71,7 @@ async def test_a_server_that_counts_orphans_gets_a_new_upload_said_aloud(
     house.intercept = intercept
     seen: list[events.Event] = []
     async with house.uploader(journal) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
     assert [e.reason for e in seen if isinstance(e, events.UploadExpired)] == ["miscounted"]
     assert len(house.files) == 1
@@ -101,14 +101,14 @@ async def test_a_crash_may_have_left_orphans_that_the_server_counts(
 
     house.intercept = stored_and_never_answered
     async with house.uploader(journal, options=ONE) as uploader:
-        task = asyncio.create_task(uploader.upload(source, purpose="batch"))
+        task = asyncio.create_task(uploader.upload(source, purpose="user_data"))
         await stored.wait()
         task.cancel()
         await asyncio.wait([task])
     house.intercept = counting
     seen: list[events.Event] = []
     async with house.uploader(journal, options=ONE) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
     assert [e.reason for e in seen if isinstance(e, events.UploadExpired)] == ["miscounted"]
 
@@ -124,7 +124,7 @@ async def test_a_size_complaint_without_any_lost_answer_is_final(
     house.intercept = intercept
     async with house.uploader(journal) as uploader:
         with pytest.raises(Rejected, match="wrong bytes"):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         (line,) = await (await uploader.journal()).lines()
     assert line.phase is Phase.FAILED
     assert house.calls.count("create") == 1
@@ -136,7 +136,7 @@ async def test_lost_answer_to_complete_finds_that_file_and_makes_no_second(
     drop_answers(house, "complete", 1)
     seen: list[events.Event] = []
     async with house.uploader(journal) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
     assert [e.recovered for e in seen if isinstance(e, events.Completed)] == [True]
     assert len(house.files) == 1
@@ -148,7 +148,7 @@ async def test_an_older_file_of_equal_name_and_size_is_never_taken_for_ours(
 ) -> None:
     async with house.uploader(tmp_path / "other" / "j.db") as stranger:
         house.clock.offset -= 100
-        theirs = await stranger.upload(source, purpose="batch")
+        theirs = await stranger.upload(source, purpose="user_data")
         house.clock.offset += 100
     answered = 0
 
@@ -161,7 +161,7 @@ async def test_an_older_file_of_equal_name_and_size_is_never_taken_for_ours(
 
     house.intercept = intercept
     async with house.uploader(journal) as uploader:
-        ours = await uploader.upload(source, purpose="batch")
+        ours = await uploader.upload(source, purpose="user_data")
     assert ours.id != theirs.id
     assert len(house.files) == 2
 
@@ -174,14 +174,14 @@ async def test_two_files_that_fit_are_left_to_a_person(
         if call_of(request) == "complete":
             async with house.uploader(tmp_path / "other" / "j.db") as stranger:
                 house.intercept = None
-                await stranger.upload(source, purpose="batch")
+                await stranger.upload(source, purpose="user_data")
             return drop(request)
         return answer
 
     house.intercept = intercept
     async with house.uploader(journal) as uploader:
         with pytest.raises(OutcomeUnknown) as caught:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         (line,) = await (await uploader.journal()).lines()
     assert set(caught.value.candidates) == {file.id for file in house.files}
     assert caught.value.exit_code == 4
@@ -200,7 +200,7 @@ async def test_a_job_in_doubt_is_settled_without_its_source(
     content = source.read_bytes()
     async with house.uploader(journal) as uploader:
         with pytest.raises(ServerTrouble):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         (line,) = await (await uploader.journal()).lines()
         assert line.phase is Phase.ASKED
         house.intercept = None
@@ -222,11 +222,11 @@ async def test_a_job_in_doubt_is_not_taken_for_the_upload_of_new_content(
     house.intercept = intercept
     async with house.uploader(journal) as uploader:
         with pytest.raises(ServerTrouble):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         house.intercept = None
         old = house.files[0].id
         source.write_bytes(source.read_bytes()[::-1])
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
         assert_is(house, file, source)
         assert file.id != old
         first, second = await (await uploader.journal()).lines()
@@ -244,7 +244,7 @@ async def test_complete_refused_for_the_key_is_asked_again_with_the_same_proof(
     house.intercept = intercept
     async with house.uploader(journal) as uploader:
         with pytest.raises(Rejected, match="revoked"):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         house.intercept = None
         (line,) = await (await uploader.journal()).lines()
         assert line.phase is Phase.SENDING
@@ -269,7 +269,7 @@ async def test_an_upload_that_expires_midway_is_replaced_and_said_aloud(
     house.intercept = intercept
     seen: list[events.Event] = []
     async with house.uploader(journal, options=Options(workers=1)) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
     (expired,) = [event for event in seen if isinstance(event, events.UploadExpired)]
     assert expired.reason == "expired"
@@ -314,7 +314,7 @@ async def test_uploads_that_keep_expiring_end_in_too_slow(
     options = Options(workers=1, generations=3)
     async with house.uploader(journal, options=options) as uploader:
         with pytest.raises(TooSlow):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         (line,) = await (await uploader.journal()).lines()
     assert house.calls.count("create") <= 3
     assert line.phase is Phase.NEW
@@ -385,7 +385,7 @@ async def test_upload_of_changed_content_drops_the_old_job_and_sends_the_new(
                 source.write_bytes(source.read_bytes()[::-1] + b"more")
             else:
                 edit_in_secret(source, at=1)
-            file = await uploader.upload(source, purpose="batch")
+            file = await uploader.upload(source, purpose="user_data")
             assert_is(house, file, source)
             lines = {line.job.id: line for line in await (await uploader.journal()).lines()}
             assert lines[old].phase in {Phase.CANCELLED, Phase.FAILED}
@@ -417,7 +417,7 @@ async def test_an_edit_under_the_run_completes_nothing(
     house.intercept = intercept
     async with house.uploader(journal, options=Options(workers=1)) as uploader:
         with pytest.raises(SourceChanged) as caught:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
     assert not caught.value.between_runs
     assert house.files == []
 
@@ -542,7 +542,7 @@ async def test_the_same_file_for_another_account_is_another_job(
         async with house.uploader(journal) as uploader:
             await stop_half_way(house, uploader, source)
         async with house.uploader(journal, key="sk-other") as other:
-            assert_is(house, await other.upload(source, purpose="batch"), source)
+            assert_is(house, await other.upload(source, purpose="user_data"), source)
             assert len(await (await other.journal()).lines()) == 2
 
 
@@ -559,7 +559,7 @@ async def test_cancelling_the_task_keeps_receipts_and_gives_the_job_back(
             enough.set()
 
     async with house.uploader(journal, options=Options(workers=1)) as uploader:
-        task = asyncio.create_task(uploader.upload(source, purpose="batch", on_event=watch))
+        task = asyncio.create_task(uploader.upload(source, purpose="user_data", on_event=watch))
         await enough.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -587,7 +587,7 @@ async def test_a_404_on_a_part_opens_a_new_upload_for_the_same_account(
 
     house.intercept = intercept
     async with house.uploader(journal) as uploader:
-        assert_is(house, await uploader.upload(source, purpose="batch"), source)
+        assert_is(house, await uploader.upload(source, purpose="user_data"), source)
     assert house.calls.count("create") == 2
 
 
@@ -600,7 +600,7 @@ async def test_a_server_without_uploads_is_said_so(
     house.intercept = intercept
     async with house.uploader(journal) as uploader:
         with pytest.raises(NotFound):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
 
 
 def test_options_bound_memory_by_slots_and_not_by_parts() -> None:

@@ -153,7 +153,7 @@ async def test_a_file_goes_up_in_parts_as_the_client_would_send_them(
     async with AsyncUploader.from_openai(
         client, journal=tmp_path / "journal.db", part_size=1000, options=HASTY
     ) as uploader:
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
 
     assert front.house.content(file.id) == source.read_bytes()
     assert sorted(front.house.calls) == ["complete", "create", "part", "part", "part"]
@@ -302,7 +302,7 @@ async def test_a_key_that_the_server_refuses_is_asked_for_once_more(
         client, journal=tmp_path / "journal.db", part_size=1000, options=HASTY
     ) as uploader:
         before = await uploader.account()
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
         assert await uploader.account() == before
     assert file.bytes == SIZE
     assert front.refused == 1
@@ -509,7 +509,7 @@ async def test_what_stopped_goes_on_with_another_client_of_the_account(
         openai.OpenAI(base_url=url, api_key=KEY), **settings
     ) as uploader:
         with pytest.raises(ChunkupError) as stopped:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
     front.house.intercept = None
     assert stopped.value.job_id is not None
 
@@ -538,7 +538,7 @@ async def test_no_key_stays_anywhere(
     async with AsyncUploader.from_openai(
         client, journal=tmp_path / "journal.db", part_size=1000, options=HASTY
     ) as uploader:
-        await uploader.upload(source, purpose="batch", on_event=events.append)
+        await uploader.upload(source, purpose="user_data", on_event=events.append)
         assert canary not in repr(uploader._engine.endpoint) + repr(vars(uploader))
     front.accepted = set()
     async with AsyncUploader.from_openai(
@@ -664,7 +664,7 @@ async def test_headers_may_be_added(front: Front, tmp_path: Path, source: Path) 
     async with AsyncUploader.from_openai(
         client, journal=tmp_path / "journal.db", options=HASTY, headers={"x-a": "2", "X-B": "3"}
     ) as uploader:
-        await uploader.upload(source, purpose="batch")
+        await uploader.upload(source, purpose="user_data")
     assert {(one.headers["X-A"], one.headers["X-B"]) for one in front.seen} == {("2", "3")}
 
 
@@ -712,7 +712,7 @@ def test_blocking_calls_are_signed_by_either_kind_of_client(
         with Uploader.from_openai(
             client, journal=tmp_path / "journal.db", options=HASTY
         ) as uploader:
-            file = uploader.upload(source, purpose="batch")
+            file = uploader.upload(source, purpose="user_data")
         assert {one.credential.split(" and ")[0] for one in front.seen} == {credential}
         assert file.bytes == SIZE
 
@@ -727,7 +727,7 @@ async def test_blocking_calls_work_where_a_loop_runs(
             with Uploader.from_openai(
                 client, journal=tmp_path / "journal.db", options=HASTY
             ) as uploader:
-                return uploader.upload(source, purpose="batch").bytes
+                return uploader.upload(source, purpose="user_data").bytes
 
         return asyncio.run(inside())
 

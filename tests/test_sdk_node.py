@@ -67,7 +67,7 @@ def as_bytes(content: bytes, name: str) -> dict[str, str]:
 
 def named(name: str, size: int) -> dict[str, Any]:
     """What an Upload is asked for with."""
-    return {"bytes": size, "filename": name, "mime_type": "text/jsonl", "purpose": "batch"}
+    return {"bytes": size, "filename": name, "mime_type": "text/jsonl", "purpose": "user_data"}
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +137,7 @@ async def test_a_file_goes_and_comes_back_streamed_or_from_memory(
 async def test_a_list_pages_by_itself(sdk: Sdk) -> None:
     made = [
         await sdk.ask("files.create", {"file": as_bytes(b"x", f"{number}"), "purpose": purpose})
-        for number, purpose in enumerate(["batch", "user_data"] * 3)
+        for number, purpose in enumerate(["assistants", "user_data"] * 3)
     ]
     assert await sdk.ask("files.list", {"limit": 2}) == made[::-1]
     found = await sdk.ask("files.list", {"limit": 1, "order": "asc", "purpose": "user_data"})
@@ -229,7 +229,7 @@ async def test_beside_chunkup_each_sees_the_files_of_the_other(
     make_source(ours, 40_500, seed=2)
 
     async def by_the_sdk() -> dict[str, Any]:
-        await sdk.ask("files.create", {"file": {"stream": str(theirs)}, "purpose": "batch"})
+        await sdk.ask("files.create", {"file": {"stream": str(theirs)}, "purpose": "user_data"})
         content = theirs.read_bytes()
         upload = await sdk.ask("uploads.create", named(theirs.name, len(content)))
         parts = [
@@ -245,8 +245,8 @@ async def test_beside_chunkup_each_sees_the_files_of_the_other(
         return file
 
     async with house.uploader(journal) as uploader:
-        made, sent = await asyncio.gather(by_the_sdk(), uploader.upload(ours, purpose="batch"))
-        listed: list[RemoteFile] = [file async for file in uploader.files.list(purpose="batch")]
+        made, sent = await asyncio.gather(by_the_sdk(), uploader.upload(ours, purpose="user_data"))
+        listed: list[RemoteFile] = [file async for file in uploader.files.list(purpose="user_data")]
     found = await sdk.ask("files.list", {"limit": 2})
     assert [file["id"] for file in found] == [file.id for file in listed]
     assert {made["id"], sent.id} <= {file.id for file in listed}

@@ -58,13 +58,13 @@ async def test_each_sees_the_files_that_the_other_sends_at_the_same_time(tmp_pat
 
             async def by_the_sdk(path: Path) -> str:
                 done = await sdk.uploads.upload_file_chunked(
-                    file=path, mime_type="text/jsonl", purpose="batch", part_size=PART
+                    file=path, mime_type="text/jsonl", purpose="user_data", part_size=PART
                 )
                 assert done.file is not None
                 return done.file.id
 
             async def by_chunkup(path: Path) -> str:
-                return (await uploader.upload(path, purpose="batch")).id
+                return (await uploader.upload(path, purpose="user_data")).id
 
             makers = [by_the_sdk, by_chunkup]
             ids = await asyncio.gather(
@@ -102,7 +102,7 @@ async def test_an_upload_that_the_sdk_cancels_midway_is_begun_anew_and_said(
     house.intercept = cancel_it_once
     told: list[events.Event] = []
     async with house.uploader(journal, part_size=PART) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=told.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=told.append)
     (over,) = (event for event in told if isinstance(event, events.UploadExpired))
     assert (over.upload_id, over.reason) == (cancelled[0], "cancelled")
     assert [row.id for row in house.files] == [file.id]
@@ -113,9 +113,9 @@ async def test_a_file_that_the_sdk_deleted_is_not_given_out_as_new(
     house: House, sdk: openai.AsyncOpenAI, journal: Path, source: Path
 ) -> None:
     async with house.uploader(journal) as uploader:
-        first = await uploader.upload(source, purpose="batch")
+        first = await uploader.upload(source, purpose="user_data")
         await sdk.files.delete(first.id)
-        second = await uploader.upload(source, purpose="batch")
+        second = await uploader.upload(source, purpose="user_data")
     assert second.id != first.id
     assert [row.id for row in house.files] == [second.id]
 
@@ -145,7 +145,7 @@ class Doubt:
     async def make_theirs(self, later: float) -> None:
         self.house.clock.offset += later
         self._theirs_now = True
-        made = await self.sdk.files.create(file=(NAME, bytes(SIZE)), purpose="batch")
+        made = await self.sdk.files.create(file=(NAME, bytes(SIZE)), purpose="user_data")
         self._theirs_now = False
         self.house.clock.offset -= later
         self.theirs = made.id
@@ -180,7 +180,7 @@ async def test_a_file_that_the_sdk_made_before_is_never_taken_for_ours(
     house.intercept = doubt = Doubt(house, sdk, done=done)
     await doubt.make_theirs(-60)
     async with house.uploader(journal, options=LOOKING) as uploader:
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
     assert file.id != doubt.theirs
     assert house.content(file.id) == source.read_bytes()
     assert len(house.files) == 2
@@ -194,7 +194,7 @@ async def test_nor_is_it_where_ours_goes_in_one_request(
     await doubt.make_theirs(-60)
     options = replace(LOOKING, patience=0.1)
     async with house.uploader(journal, options=options) as uploader:
-        file = await uploader.upload(source, purpose="batch", method="files")
+        file = await uploader.upload(source, purpose="user_data", method="files")
     assert file.id != doubt.theirs
     assert house.content(file.id) == source.read_bytes()
     assert len(house.files) == 2
@@ -213,7 +213,7 @@ async def test_one_that_the_sdk_makes_meanwhile_is_not_taken_at_the_official_api
     monkeypatch.setattr("chunkup.endpoint.provider_at", lambda host: OPENAI)
     house.intercept = doubt = Doubt(house, sdk, done=done)
     async with house.uploader(journal, options=LOOKING) as uploader:
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
     assert file.id != doubt.theirs
     assert house.content(file.id) == source.read_bytes()
     assert len(house.files) == 2
@@ -225,7 +225,7 @@ async def test_elsewhere_it_makes_two_that_fit_and_a_person_says_which(
     house.intercept = doubt = Doubt(house, sdk, done=True)
     async with house.uploader(journal, options=LOOKING) as uploader:
         with pytest.raises(OutcomeUnknown) as caught:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         (ours,) = set(caught.value.candidates) - {doubt.theirs}
         assert len(caught.value.candidates) == 2
         assert caught.value.job_id is not None
@@ -273,7 +273,7 @@ def test_every_refusal_is_an_error_of_the_sdks_own_class(plan: Path, tmp_path: P
         openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client,
     ):
         upload = client.uploads.create(
-            bytes=3, filename="a", mime_type="text/plain", purpose="batch"
+            bytes=3, filename="a", mime_type="text/plain", purpose="user_data"
         )
         for status, kind in CLASSES.items():
             with pytest.raises(kind) as refused:

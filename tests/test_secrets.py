@@ -46,12 +46,12 @@ async def test_the_key_is_in_no_log_event_error_or_journal(
             said.append(repr(uploader) + str(vars(uploader)))
             with pytest.raises(ChunkupError) as caught:
                 await uploader.upload(
-                    source, purpose="batch", on_event=lambda event: said.append(repr(event))
+                    source, purpose="user_data", on_event=lambda event: said.append(repr(event))
                 )
             said.append("".join(traceback.format_exception(caught.value)))
             said.append(repr(vars(caught.value)))
             house.intercept = None
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
             said.extend(repr(line) for line in await (await uploader.journal()).lines())
     said.append(caplog.text)
     for text in said:
@@ -107,7 +107,7 @@ async def test_no_key_of_a_source_is_in_any_log_event_error_or_journal(
         ) as uploader:
             try:
                 await uploader.upload(
-                    source, purpose="batch", on_event=lambda event: said.append(repr(event))
+                    source, purpose="user_data", on_event=lambda event: said.append(repr(event))
                 )
                 assert end == "replaced"
             except ChunkupError as error:
@@ -135,7 +135,7 @@ async def test_the_key_is_in_no_output_and_no_process_list(shell: Shell) -> None
         return web.json_response({"error": {"message": "no"}}, status=401)
 
     shell.house.intercept = intercept
-    done = await shell.run("-vv", "upload", "a.bin", "-p", "batch", OPENAI_API_KEY=CANARY)
+    done = await shell.run("-vv", "upload", "a.bin", "-p", "user_data", OPENAI_API_KEY=CANARY)
     assert done.code == 1
     assert "error[unauthorized]" in done.err
     assert CANARY not in done.out + done.err
@@ -155,5 +155,5 @@ async def test_events_say_nothing_of_headers(house: House, journal: Path, tmp_pa
     make_source(source, 100)
     seen: list[events.Event] = []
     async with house.uploader(journal) as uploader:
-        await uploader.upload(source, purpose="batch", on_event=seen.append)
+        await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert "Bearer" not in repr(seen)

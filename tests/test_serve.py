@@ -50,13 +50,19 @@ def test_serve_takes_the_key_of_its_environment(tmp_path: Path) -> None:
     make_source(source, 1000)
     with serving("--dir", str(tmp_path / "kept")) as (url, _):
         journal = tmp_path / "j" / "journal.db"
-        file = chunkup.upload(source, purpose="batch", base_url=url, api_key=KEY, journal=journal)
+        file = chunkup.upload(
+            source, purpose="user_data", base_url=url, api_key=KEY, journal=journal
+        )
         assert file.bytes == 1000
         with pytest.raises(chunkup.Failed) as caught:
-            chunkup.upload(source, purpose="batch", base_url=url, api_key="sk-no", journal=journal)
+            chunkup.upload(
+                source, purpose="user_data", base_url=url, api_key="sk-no", journal=journal
+            )
         assert caught.value.code == "unauthorized"
     with serving("--dir", str(tmp_path / "kept"), key=None) as (url, _):
-        kept = chunkup.upload(source, purpose="batch", base_url=url, no_key=True, journal=journal)
+        kept = chunkup.upload(
+            source, purpose="user_data", base_url=url, no_key=True, journal=journal
+        )
         assert kept.id != file.id
 
 
@@ -221,8 +227,8 @@ def test_a_server_without_uploads_says_so_as_such_servers_do(tmp_path: Path) -> 
         openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client,
     ):
         with pytest.raises(openai.NotFoundError) as refused:
-            client.uploads.create(bytes=1, filename="a", mime_type="b/c", purpose="batch")
-        assert client.files.create(file=("a", b"a"), purpose="batch").bytes == 1
+            client.uploads.create(bytes=1, filename="a", mime_type="b/c", purpose="user_data")
+        assert client.files.create(file=("a", b"a"), purpose="user_data").bytes == 1
     assert refused.value.body == {
         "message": "Invalid URL (POST /v1/uploads)",
         "type": "invalid_request_error",
@@ -239,7 +245,9 @@ def test_a_server_takes_offence_at_orphans_if_it_is_told_to(tmp_path: Path) -> N
             openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client,
             suppress(openai.BadRequestError),
         ):
-            upload = client.uploads.create(bytes=1, filename="a", mime_type="b", purpose="batch")
+            upload = client.uploads.create(
+                bytes=1, filename="a", mime_type="b", purpose="user_data"
+            )
             client.uploads.parts.create(upload.id, data=b"a")
             done = 1
             part = client.uploads.parts.create(upload.id, data=b"a")

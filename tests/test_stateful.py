@@ -95,7 +95,7 @@ class Accidents(RuleBasedStateMachine):
 
     @rule()
     def upload(self) -> None:
-        self.attempt(lambda uploader: uploader.upload(self.source, purpose="batch"))
+        self.attempt(lambda uploader: uploader.upload(self.source, purpose="user_data"))
 
     @rule(after=st.integers(0, 12))
     def upload_and_crash(self, after: int) -> None:
@@ -177,12 +177,12 @@ class Accidents(RuleBasedStateMachine):
         if crash:
             self.wait(self.crash(reached))
         else:
-            self.attempt(lambda uploader: uploader.upload(self.source, purpose="batch"))
+            self.attempt(lambda uploader: uploader.upload(self.source, purpose="user_data"))
         self.house.intercept = None
 
     async def crash(self, reached: asyncio.Event) -> None:
         uploader = self.house.uploader(self.journal, part_size=PART, options=HASTY)
-        task = asyncio.create_task(uploader.upload(self.source, purpose="batch"))
+        task = asyncio.create_task(uploader.upload(self.source, purpose="user_data"))
         ended = asyncio.create_task(reached.wait())
         await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)
         # As after a kill: what is in flight is gone, and no ending is recorded but the note.

@@ -26,12 +26,13 @@ from many import (
     working,
 )
 
-from chunkup.dataset import asked_for, named
+from chunkup.asked import asked_for
 from chunkup.engine import Engine, Orders
 from chunkup.errors import Busy
 from chunkup.journal import Journal
 from chunkup.machine import Phase
 from chunkup.models import Job
+from chunkup.selection import named
 from chunkup.stops import Home, Stops
 
 
@@ -268,7 +269,7 @@ async def test_a_job_that_waited_and_was_stopped_in_vain_begins_the_next_time(
     held = hold(house, "create")
     async with working(house, journal) as engine:
         task = asyncio.create_task(upload_all(engine, paths))
-        await held.are(8)
+        await held.are(3)
         job = await job_of(engine, paths[-1])
         assert await engine.stop(job)
         task.cancel()

@@ -224,7 +224,7 @@ def test_upload_ctrl_c_and_the_hinted_command(desk: Desk, server: House, columns
 def test_ten_files_are_eight_rows_and_a_total(desk: Desk, server: House, columns: int) -> None:
     names = [f"{number}-with-a-{'very-' * 12}long-name.bin" for number in range(10)]
     for number, name in enumerate(names):
-        make_source(desk.folder / name, SIZE, seed=number)
+        make_source(desk.folder / name, 900, seed=number)  # of one part, for a slot each
     with holding(server) as gate, desk.open(*upload(*names), columns=columns) as terminal:
         terminal.until(lambda now: len(now.bars) == 9)
         gate.wait()

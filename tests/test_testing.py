@@ -55,7 +55,7 @@ def source(tmp_path: Path) -> Path:
 
 def begin(client: openai.OpenAI, size: int = 3) -> str:
     return client.uploads.create(
-        bytes=size, filename="a", mime_type="text/plain", purpose="batch"
+        bytes=size, filename="a", mime_type="text/plain", purpose="user_data"
     ).id
 
 
@@ -155,7 +155,7 @@ def test_the_fixture_leaves_the_environment_as_it_was(tmp_path: Path) -> None:
 
 
 def test_blocking_code_is_served(chunkup_server: Server, source: Path) -> None:
-    file = chunkup.upload(source, purpose="batch", part_size=PART)
+    file = chunkup.upload(source, purpose="user_data", part_size=PART)
     assert chunkup_server.files[file.id].read() == source.read_bytes()
     assert chunkup_server.journal.exists()
 
@@ -164,7 +164,7 @@ async def test_async_code_is_served_and_may_look_from_its_loop(
     chunkup_server: Server, source: Path
 ) -> None:
     async with chunkup.AsyncUploader(part_size=PART) as uploader:
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
     assert chunkup_server.files[file.id].read() == source.read_bytes()
     async with openai.AsyncOpenAI() as client:
         assert [found.id async for found in client.files.list()] == [file.id]
@@ -172,7 +172,7 @@ async def test_async_code_is_served_and_may_look_from_its_loop(
 
 def test_the_command_line_is_served(chunkup_server: Server, source: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "chunkup", "upload", str(source), "--purpose", "batch"],
+        [sys.executable, "-m", "chunkup", "upload", str(source), "--purpose", "user_data"],
         capture_output=True,
         text=True,
         check=False,
@@ -223,7 +223,7 @@ def test_only_its_own_key_opens(server: Server, client: openai.OpenAI, tmp_path:
 def test_files_are_a_mapping(server: Server, client: openai.OpenAI) -> None:
     assert dict(server.files) == {}
     one = client.files.create(file=("one.txt", b"1"), purpose="user_data")
-    two = client.files.create(file=("two.txt", b"22"), purpose="batch")
+    two = client.files.create(file=("two.txt", b"22"), purpose="user_data")
     assert list(server.files) == [one.id, two.id]
     assert len(server.files) == 2
     assert two.id in server.files
@@ -231,7 +231,7 @@ def test_files_are_a_mapping(server: Server, client: openai.OpenAI) -> None:
     with pytest.raises(KeyError):
         server.files["file-x"]
     seen = server.files[two.id]
-    assert (seen.id, seen.filename, seen.purpose, seen.bytes) == (two.id, "two.txt", "batch", 2)
+    assert (seen.id, seen.filename, seen.purpose, seen.bytes) == (two.id, "two.txt", "user_data", 2)
     assert (seen.created_at, seen.expires_at) == (two.created_at, two.expires_at)
     assert seen.read() == b"22"
     assert one.id in repr(server.files)
@@ -253,7 +253,7 @@ def test_uploads_are_a_mapping_however_they_ended(server: Server, client: openai
     completed, cancelled, *pending = server.uploads.values()
     assert done.file is not None
     assert (completed.status, completed.file) == ("completed", done.file.id)
-    assert (completed.filename, completed.purpose, completed.bytes) == ("a", "batch", 3)
+    assert (completed.filename, completed.purpose, completed.bytes) == ("a", "user_data", 3)
     assert (completed.created_at, completed.expires_at) == (done.created_at, done.expires_at)
     assert [(part.id, part.bytes) for part in completed.parts] == [(parts[0], 3), (orphan, 6)]
     assert completed.parts[0].xxh3 == cancelled.parts[0].xxh3 != completed.parts[1].xxh3
@@ -431,7 +431,7 @@ def test_a_server_without_the_uploads_api_knows_no_such_address(tmp_path: Path) 
     ):
         with pytest.raises(openai.NotFoundError, match="Invalid URL"):
             begin(client)
-        client.files.create(file=("a", b"a"), purpose="batch")
+        client.files.create(file=("a", b"a"), purpose="user_data")
 
 
 # --- time -------------------------------------------------------------------------------------
@@ -460,7 +460,7 @@ def test_the_clock_of_the_server_is_moved(server: Server, client: openai.OpenAI)
 def test_a_file_that_expired_is_gone(server: Server, client: openai.OpenAI) -> None:
     file = client.files.create(
         file=("a", b"a"),
-        purpose="batch",
+        purpose="user_data",
         expires_after={"anchor": "created_at", "seconds": 3600},
     )
     seen = server.files[file.id]
@@ -489,7 +489,7 @@ def test_the_life_of_an_upload_is_chosen(tmp_path: Path) -> None:
 
 
 def test_a_restart_keeps_what_was_acknowledged(server: Server, client: openai.OpenAI) -> None:
-    file = client.files.create(file=("a", b"content"), purpose="batch")
+    file = client.files.create(file=("a", b"content"), purpose="user_data")
     upload_id = begin(client)
     part_id = add(client, upload_id)
     server.advance(100)
@@ -540,7 +540,7 @@ def tasks_of(server: Server) -> list[asyncio.Task[Any]]:
 def test_a_restart_waits_for_nobody_who_does_not_read(
     server: Server, client: openai.OpenAI
 ) -> None:
-    file = client.files.create(file=("a", bytes(LARGE)), purpose="batch")
+    file = client.files.create(file=("a", bytes(LARGE)), purpose="user_data")
     client.close()
     server.restart()
     gc.collect()
@@ -553,7 +553,7 @@ def test_a_restart_waits_for_nobody_who_does_not_read(
 
 
 def test_a_restart_that_failed_can_be_tried_again(server: Server, client: openai.OpenAI) -> None:
-    file = client.files.create(file=("a", b"content"), purpose="batch")
+    file = client.files.create(file=("a", b"content"), purpose="user_data")
     url = URL(server.base_url)
     server._do(server._die())
     with socket.create_server((url.host or "", url.port or 0)):
@@ -588,7 +588,7 @@ def test_an_upload_survives_restarts(chunkup_server: Server, source: Path) -> No
 
     options = chunkup.Options(workers=4)
     file = chunkup.upload(
-        source, purpose="batch", part_size=250, on_event=restart_sometimes, options=options
+        source, purpose="user_data", part_size=250, on_event=restart_sometimes, options=options
     )
     assert chunkup_server.files[file.id].read() == source.read_bytes()
     (upload,) = chunkup_server.uploads.values()
@@ -598,7 +598,7 @@ def test_an_upload_survives_restarts(chunkup_server: Server, source: Path) -> No
 def test_looks_and_restarts_do_not_get_in_each_others_way(
     server: Server, client: openai.OpenAI
 ) -> None:
-    file = client.files.create(file=("a", b"content"), purpose="batch")
+    file = client.files.create(file=("a", b"content"), purpose="user_data")
     upload_id = begin(client)
     over = threading.Event()
     found: list[object] = []
@@ -641,7 +641,7 @@ def test_nothing_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     with serve(tmp_path / "served") as server:
         with openai.OpenAI(base_url=server.base_url, api_key=server.api_key) as client:
             upload_id = begin(client)
-            file = client.files.create(file=("a", bytes(LARGE)), purpose="batch")
+            file = client.files.create(file=("a", bytes(LARGE)), purpose="user_data")
             for round_ in range(2):
                 fault = server.fault("list", hang=True)
                 wires += [connect(server), connect(server)]
@@ -718,7 +718,7 @@ def test_a_folder_has_one_server_at_a_time(tmp_path: Path) -> None:
     threads = set(threading.enumerate())
     with serve(tmp_path / "kept") as first:
         with openai.OpenAI(base_url=first.base_url, api_key=first.api_key) as client:
-            file = client.files.create(file=("a", b"content"), purpose="batch")
+            file = client.files.create(file=("a", b"content"), purpose="user_data")
         with pytest.raises(StoreInUseError), serve(tmp_path / "kept"):
             pass
     assert set(threading.enumerate()) == threads

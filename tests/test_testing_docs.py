@@ -145,7 +145,7 @@ def test_the_plan_is_played(tmp_path: Path) -> None:
         armed = server.play(plan)
         file = chunkup.upload(
             source,
-            purpose="batch",
+            purpose="user_data",
             part_size=1000,
             base_url=server.base_url,
             api_key=server.api_key,

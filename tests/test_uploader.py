@@ -63,7 +63,7 @@ async def stop_half_way(
     house.intercept = through(house.intercept)
     seen: list[events.Event] = []
     with pytest.raises(Rejected):
-        await uploader.upload(source, purpose="batch", on_event=seen.append)
+        await uploader.upload(source, purpose="user_data", on_event=seen.append)
     house.intercept = None
     # A part that was in flight may still be on its way into the server.
     await house.idle()
@@ -90,9 +90,9 @@ async def test_file_arrives_whole_with_ordered_ids_and_md5(
     house.intercept = intercept
     seen: list[events.Event] = []
     async with house.uploader(journal) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
-    assert (file.filename, file.purpose) == ("a.jsonl", "batch")
+    assert (file.filename, file.purpose) == ("a.jsonl", "user_data")
     assert house.calls.count("part") == PARTS
     assert asked[0]["md5"] == house.store.md5_of(file.id)
     names = [type(event).__name__ for event in seen]
@@ -113,7 +113,7 @@ async def test_no_md5_sends_none_and_still_arrives(
 
     house.intercept = intercept
     async with house.uploader(journal, md5=False) as uploader:
-        assert_is(house, await uploader.upload(source, purpose="batch"), source)
+        assert_is(house, await uploader.upload(source, purpose="user_data"), source)
     assert "md5" not in asked[0]
 
 
@@ -124,7 +124,7 @@ async def test_same_call_again_continues_and_sends_only_what_is_missing(
         await stop_half_way(house, uploader, source)
         (line,) = await (await uploader.journal()).lines()
         seen: list[events.Event] = []
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
     assert isinstance(seen[0], events.JobStarted)
     assert seen[0].continued
@@ -153,7 +153,7 @@ async def test_another_part_size_continues_between_the_receipts(
     async with house.uploader(journal) as uploader:
         await stop_half_way(house, uploader, source)
     async with house.uploader(journal, part_size=700) as uploader:
-        assert_is(house, await uploader.upload(source, purpose="batch"), source)
+        assert_is(house, await uploader.upload(source, purpose="user_data"), source)
 
 
 async def test_fresh_ends_the_old_job_on_the_server_too_and_starts_over(
@@ -161,7 +161,7 @@ async def test_fresh_ends_the_old_job_on_the_server_too_and_starts_over(
 ) -> None:
     async with house.uploader(journal) as uploader:
         old = await stop_half_way(house, uploader, source)
-        file = await uploader.upload(source, purpose="batch", fresh=True)
+        file = await uploader.upload(source, purpose="user_data", fresh=True)
         assert_is(house, file, source)
         lines = {line.job.id: line.phase for line in await (await uploader.journal()).lines()}
     assert lines.pop(old) is Phase.CANCELLED
@@ -174,8 +174,8 @@ async def test_a_completed_upload_is_sent_again_by_the_same_call(
     house: House, journal: Path, source: Path
 ) -> None:
     async with house.uploader(journal) as uploader:
-        first = await uploader.upload(source, purpose="batch")
-        second = await uploader.upload(source, purpose="batch")
+        first = await uploader.upload(source, purpose="user_data")
+        second = await uploader.upload(source, purpose="user_data")
     assert first.id != second.id
     assert len(house.files) == 2
 
@@ -192,16 +192,16 @@ async def test_two_runs_never_share_a_job(house: House, journal: Path, source: P
 
     house.intercept = intercept
     async with house.uploader(journal) as one, house.uploader(journal) as two:
-        first = asyncio.create_task(one.upload(source, purpose="batch"))
+        first = asyncio.create_task(one.upload(source, purpose="user_data"))
         await inside.wait()
         with pytest.raises(Busy, match="this process"):
-            await two.upload(source, purpose="batch")
+            await two.upload(source, purpose="user_data")
         with pytest.raises(Busy):
-            await one.upload(source, purpose="batch")
+            await one.upload(source, purpose="user_data")
         leave.set()
         assert_is(house, await first, source)
         # The claim was given back with the run, not with the process.
-        await two.upload(source, purpose="batch")
+        await two.upload(source, purpose="user_data")
 
 
 async def test_files_at_the_same_time_share_the_slots(
@@ -245,7 +245,7 @@ async def test_rejected_create_ends_the_job_and_a_rejected_key_does_not(
             await uploader.resume(line.job.id)
     async with house.uploader(journal, key="sk-wrong") as uploader:
         with pytest.raises(Unauthorized) as caught:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         assert caught.value.job_id is not None
         line = (await (await uploader.journal()).lines())[-1]
         assert line.phase is Phase.NEW
@@ -268,7 +268,7 @@ async def test_a_success_that_is_not_our_file_is_an_error(
     house.intercept = intercept
     async with house.uploader(journal) as uploader:
         with pytest.raises(BadAnswer, match="10499"):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         (line,) = await (await uploader.journal()).lines()
     assert line.phase is Phase.FAILED
 
@@ -284,7 +284,7 @@ async def test_a_listener_that_raises_is_dropped_and_the_upload_goes_on(
         raise RuntimeError("boom")
 
     async with house.uploader(journal) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=listener)
+        file = await uploader.upload(source, purpose="user_data", on_event=listener)
     assert_is(house, file, source)
     assert calls == 1
 
@@ -313,7 +313,7 @@ async def test_cancel_of_a_job_in_doubt_names_the_file_that_exists(
     house.intercept = intercept
     async with house.uploader(journal, options=Options(retries=0, looks=(0.0,))) as uploader:
         with pytest.raises(ServerTrouble):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         house.intercept = None
         (line,) = await (await uploader.journal()).lines()
         assert line.phase is Phase.ASKED
@@ -399,6 +399,6 @@ async def test_what_waits_for_a_slot_that_all_files_share_is_not_in_flight(
     options = replace(HASTY, workers=2)
     async with house.uploader(journal, options=options) as uploader:
         await asyncio.gather(
-            *(uploader.upload(path, purpose="batch", on_event=watch) for path in paths)
+            *(uploader.upload(path, purpose="user_data", on_event=watch) for path in paths)
         )
     assert sum(told.values()) == 2

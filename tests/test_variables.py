@@ -27,10 +27,14 @@ ONCE = {
     "--overwrite",
     "--large",
     "--write-profile",
+    "--fix",
 }
 # Without a variable for another reason: it names one thing of this very command, or undoes what
 # the environment says.
-PLAIN = {"--help", "--version", "--verbose", "--source", "--output", ("serve", "--no-key")}
+PLAIN = {
+    *("--help", "--version", "--verbose", "--source", "--output", "--from-file"),
+    ("serve", "--no-key"),
+}
 NAMED_OTHERWISE = {"--header": "CHUNKUP_HEADERS", ("serve", "--key"): "OPENAI_API_KEY"}
 
 

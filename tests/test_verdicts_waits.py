@@ -123,7 +123,7 @@ async def test_a_wait_that_nobody_could_make_ends_at_once_and_is_said_in_a_sente
     make_source(source, 100)
     async with house.uploader(journal, options=HASTY) as uploader:
         with pytest.raises(Stopped) as caught:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         (line,) = await (await uploader.journal()).lines()
     assert type(caught.value) is Stopped
     assert caught.value.exit_code == 75
@@ -149,5 +149,5 @@ async def test_a_wish_for_no_wait_at_all_is_none_and_the_usual_backoff_holds(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("chunkup.retry.backoff", lambda attempt, chance: 0.123)
         async with house.uploader(journal) as uploader:
-            await uploader.upload(source, purpose="batch", on_event=seen.append)
+            await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert [event.wait for event in seen if isinstance(event, events.Paused)] == [0.123]

@@ -149,7 +149,7 @@ async def test_a_part_that_is_sent_again_is_whole_again(
 
     bare = Bare(size, spoil)
     async with listening(bare) as wire, uploading(wire, journal, part_size, workers=workers) as up:
-        file = await up.upload(path, purpose="batch")
+        file = await up.upload(path, purpose="user_data")
     assert file.id == "file-1"
     check(bare, path.read_bytes(), part_size)
     parts = -(-size // part_size)
@@ -164,7 +164,7 @@ async def test_a_broken_attempt_uses_up_nothing(tmp_path: Path, journal: Path, a
     bare = Bare(PART + 1, lambda number: (after, "reset") if number == 0 else None)
     patience: dict[str, Any] = {"retries": 1, "stall_timeout": 5.0}
     async with listening(bare) as wire, uploading(wire, journal, PART, **patience) as uploader:
-        await uploader.upload(path, purpose="batch")
+        await uploader.upload(path, purpose="user_data")
     check(bare, path.read_bytes(), PART)
     assert len(bare.attempts) == 3
 
@@ -174,7 +174,7 @@ async def test_without_md5_the_bodies_are_the_same(tmp_path: Path, journal: Path
     make_source(path, 2 * PART + 7)
     bare = Bare(2 * PART + 7, lambda number: (300, "answer") if number < 2 else None)
     async with listening(bare) as wire, uploading(wire, journal, PART, md5=False) as uploader:
-        await uploader.upload(path, purpose="batch")
+        await uploader.upload(path, purpose="user_data")
     check(bare, path.read_bytes(), PART)
 
 
@@ -206,7 +206,7 @@ async def test_a_source_that_shrinks_under_an_attempt_is_never_padded(
         uploading(wire, journal, 16 * MIB, md5=md5) as uploader,
     ):
         with pytest.raises(SourceChanged):
-            await uploader.upload(path, purpose="batch")
+            await uploader.upload(path, purpose="user_data")
         assert not any(asked.target.endswith("/complete") for asked in wire.asked)
         await ended.wait()
     # It ended short, once, and nothing was made up for what was gone.
@@ -220,6 +220,6 @@ async def test_no_bytes_are_refused_before_any_connection(tmp_path: Path, journa
     path.touch()
     async with listening(Bare(0)) as wire, uploading(wire, journal, PART) as uploader:
         with pytest.raises(EmptyFile) as caught:
-            await uploader.upload(path, purpose="batch")
+            await uploader.upload(path, purpose="user_data")
         assert wire.connections == 0
     assert caught.value.exit_code == 2

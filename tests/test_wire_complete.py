@@ -162,7 +162,7 @@ async def test_an_old_file_of_equal_name_size_and_purpose_is_not_the_one(
     for age in (5 * 86400, 3600, 10):
         house.clock.offset = -age
         async with house.uploader(tmp_path / "old" / f"{age}.db") as other:
-            await other.upload(source, purpose="batch")
+            await other.upload(source, purpose="user_data")
     house.clock.offset = 0
     old = {row.id for row in house.files}
     script = Script(reset, done=False)
@@ -184,7 +184,7 @@ async def test_a_complete_that_takes_its_time_is_waited_for(
     house.intercept = script = Script(slowly)
     options = replace(QUICK, complete_timeout=2.5)
     async with house.uploader(journal, part_size=PART, options=options) as uploader:
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
     assert_the_one(house, source, file)
     assert (script.asked, script.looks) == (1, 0)
 
@@ -210,7 +210,7 @@ async def test_a_complete_that_outlasts_our_patience_makes_one_file_all_the_same
 
     house.intercept = intercept
     async with house.uploader(journal, part_size=PART, options=QUICK) as uploader:
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
     assert_the_one(house, source, file)
     assert house.calls.count("complete") == 2
 
@@ -233,6 +233,6 @@ async def test_who_asks_for_patience_beside_a_doubt_is_not_asked_before(
 
     house.intercept = intercept
     async with house.uploader(journal, part_size=PART, options=QUICK) as uploader:
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
     assert_the_one(house, source, file)
     assert times[1] - times[0] >= 0.29

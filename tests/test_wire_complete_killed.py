@@ -46,7 +46,7 @@ async def main():
     async with AsyncUploader(
         base_url=url, api_key=key, journal=journal, part_size=1000, options=HASTY
     ) as uploader:
-        await uploader.upload(source, purpose="batch")
+        await uploader.upload(source, purpose="user_data")
 
 asyncio.run(main())
 """

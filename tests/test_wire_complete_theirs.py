@@ -40,7 +40,7 @@ def make_theirs(house: House, source: Path, *, later: float) -> str:
     """A File of equal name, size and purpose, of an Upload ``later`` than now; its id."""
     house.clock.offset += later
     row = house.store.create_upload(
-        NewUpload(filename=source.name, bytes=SIZE, mime_type="text/plain", purpose="batch")
+        NewUpload(filename=source.name, bytes=SIZE, mime_type="text/plain", purpose="user_data")
     )
     incoming = house.store.receive()
     incoming.write([memoryview(bytes(SIZE))])
@@ -93,7 +93,7 @@ async def test_ours_that_is_listed_after_theirs_is_not_overlooked(
     house.intercept = lagging
     async with house.uploader(journal, part_size=PART, options=QUICK) as uploader:
         with pytest.raises(OutcomeUnknown) as caught:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
     assert len(caught.value.candidates) == 2
 
 
@@ -142,7 +142,7 @@ async def test_where_it_has_another_moment_the_servers_word_that_it_is_done_make
 
     house.intercept = otherwise
     async with house.uploader(journal, part_size=PART, options=QUICK) as uploader:
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
     assert_the_one(house, source, file)
     assert script.asked == asks
 

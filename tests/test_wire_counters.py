@@ -164,7 +164,7 @@ async def one_run(
         if len(seen) - began == most:
             task.cancel()
 
-    task = asyncio.ensure_future(uploader.upload(source, purpose="batch", on_event=hear))
+    task = asyncio.ensure_future(uploader.upload(source, purpose="user_data", on_event=hear))
     try:
         return await task
     except (ChunkupError, asyncio.CancelledError):

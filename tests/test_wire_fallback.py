@@ -91,10 +91,10 @@ async def test_what_does_not_fit_into_one_request_is_refused_before_it_is_sent(
         options=PATIENT,
     ) as uploader:
         with pytest.raises(TooLarge, match="in one request"):
-            await uploader.upload(source, purpose="batch", method="files")
+            await uploader.upload(source, purpose="user_data", method="files")
         assert house.calls == []
         with pytest.raises(TooLarge, match="in one request"):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
     assert "post" not in house.calls
 
 
@@ -108,7 +108,7 @@ async def test_a_provider_that_is_known_to_have_none_is_not_asked(
         preset=replace(COMPATIBLE, uploads=False),
         options=PATIENT,
     ) as uploader:
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
     assert house.calls == ["list", "post"]
     assert [row.id for row in house.files] == [file.id]
 
@@ -131,7 +131,7 @@ async def test_an_upload_that_was_begun_is_gone_on_with(
     house.intercept = play
     async with house.uploader(journal, options=replace(PATIENT, workers=1)) as uploader:
         with pytest.raises(Rejected):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
     assert "post" not in house.calls
 
 

@@ -83,7 +83,7 @@ async def test_a_flipped_bit_is_refused_by_the_servers_md5_and_said_to_be_what_i
         between.onward = changing(flip, 7)
         seen: list[events.Event] = []
         with pytest.raises(Rejected) as caught:
-            await uploader.upload(source, purpose="batch", on_event=seen.append)
+            await uploader.upload(source, purpose="user_data", on_event=seen.append)
         (line,) = await (await uploader.journal()).lines()
         assert (caught.value.code, caught.value.exit_code) == ("rejected", 1)
         assert "a gateway on the way or the server itself changed it" in caught.value.message
@@ -98,7 +98,7 @@ async def test_a_flipped_bit_is_refused_by_the_servers_md5_and_said_to_be_what_i
         with pytest.raises(JobEnded, match="a gateway on the way"):
             await uploader.resume(line.job.id)
         between.onward = lambda passing: None
-        assert_is(house, await uploader.upload(source, purpose="batch"), source)
+        assert_is(house, await uploader.upload(source, purpose="user_data"), source)
 
 
 async def test_the_command_says_what_happened_and_the_hint_sends_it_anew(shell: Shell) -> None:
@@ -131,7 +131,7 @@ async def test_a_changed_length_is_refused_where_the_server_counts(
     async with gateway(house.url) as between, uploader_at(between.url, journal, md5=md5) as up:
         between.onward = changing(change, 4)
         with pytest.raises(Rejected, match="a gateway on the way or the server itself added or"):
-            await up.upload(source, purpose="batch")
+            await up.upload(source, purpose="user_data")
         (line,) = await (await up.journal()).lines()
     assert line.phase is Phase.FAILED
     assert between.calls.count("create") == 1
@@ -159,7 +159,7 @@ async def test_a_changed_length_is_seen_in_the_file_where_the_server_does_not_co
     async with gateway(house.url) as between, uploader_at(between.url, journal, md5=md5) as up:
         between.onward = onward
         with pytest.raises(BadAnswer) as caught:
-            await up.upload(source, purpose="batch")
+            await up.upload(source, purpose="user_data")
         (line,) = await (await up.journal()).lines()
     assert caught.value.exit_code == 1
     assert f"({sum(sizes)} bytes) out of {SIZE} bytes; do not use it" in caught.value.message
@@ -174,7 +174,7 @@ async def test_a_flipped_bit_goes_unseen_where_nobody_compares_an_md5(
     """No promise is made about this one, and the documentation says so."""
     async with gateway(house.url) as between, uploader_at(between.url, journal, md5=ours) as up:
         between.onward = both(changing(flip, 2), *([] if theirs else [without("md5")]))
-        file = await up.upload(source, purpose="batch")
+        file = await up.upload(source, purpose="user_data")
     assert file.bytes == SIZE
     assert house.content(file.id) != source.read_bytes()
 
@@ -198,7 +198,7 @@ async def test_orphans_that_a_server_counts_are_no_changed_content(
 
         between.back, between.onward = back, onward
         seen: list[events.Event] = []
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
     over = [event.reason for event in seen if isinstance(event, events.UploadExpired)]
     assert over == ["miscounted"]
@@ -251,7 +251,7 @@ async def test_a_part_in_another_frame_is_the_same_part(
 
     async with gateway(house.url) as between, uploader_at(between.url, journal, md5=md5) as up:
         between.onward = onward
-        assert_is(house, await up.upload(source, purpose="batch"), source)
+        assert_is(house, await up.upload(source, purpose="user_data"), source)
     assert between.calls.count("part") == PARTS
 
 
@@ -280,7 +280,7 @@ async def test_a_500_in_any_words_is_retried_and_told_in_one_line(
     house.intercept = intercept
     times = 1
     async with house.uploader(journal) as uploader:
-        assert_is(house, await uploader.upload(source, purpose="batch"), source)
+        assert_is(house, await uploader.upload(source, purpose="user_data"), source)
     assert spoilt == 1
     if call == "complete":
         return  # whose doubts have tests of their own
@@ -288,7 +288,7 @@ async def test_a_500_in_any_words_is_retried_and_told_in_one_line(
     make_source(source, SIZE, seed=9)
     async with house.uploader(journal, options=replace(HASTY, retries=1)) as uploader:
         with pytest.raises(ServerTrouble) as caught:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
     assert caught.value.exit_code == 75
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 600
@@ -305,7 +305,7 @@ async def test_a_success_that_says_nothing_is_none(
     async with gateway(house.url) as between, uploader_at(between.url, journal) as uploader:
         between.back = back
         seen: list[events.Event] = []
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
     assert [event.code for event in seen if isinstance(event, events.PartRetried)] == [
         "server-trouble"
@@ -321,6 +321,6 @@ async def test_a_garbled_id_of_a_part_makes_no_file_of_something_else(
 
     async with gateway(house.url) as between, uploader_at(between.url, journal) as uploader:
         between.back = back
-        file = await uploader.upload(source, purpose="batch")
+        file = await uploader.upload(source, purpose="user_data")
     assert_is(house, file, source)
     assert between.calls.count("create") == 2

@@ -494,7 +494,7 @@ async def test_an_address_that_is_a_command_is_quoted_in_the_hint(
     odd = f"{house.url};$(id)"
     async with AsyncUploader(base_url=odd, api_key=KEY, journal=journal, options=HASTY) as uploader:
         with pytest.raises(ChunkupError) as caught:
-            await uploader.upload(tmp_path / "a.bin", purpose="batch")
+            await uploader.upload(tmp_path / "a.bin", purpose="user_data")
     async with house.uploader(journal) as uploader:
         with pytest.raises(BadOption) as refused:
             await uploader.resume(str(caught.value.job_id))

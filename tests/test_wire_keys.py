@@ -126,7 +126,7 @@ async def test_a_revoked_key_stops_all_workers_at_once_and_keeps_what_was_accept
     lock.change_after(5, set(), lambda: None)
     async with uploader(lock, journal, OLD) as client:
         with pytest.raises(Unauthorized) as caught:
-            await client.upload(source, purpose="batch")
+            await client.upload(source, purpose="user_data")
         assert len(lock.refused) <= WORKERS
         assert set(lock.refused) == {"part"}
         assert caught.value.exit_code == 1
@@ -168,10 +168,10 @@ async def test_a_revoked_key_is_found_by_every_call(
     lock.house.intercept = intercept
     async with uploader(lock, journal, OLD) as client:
         with pytest.raises(Unauthorized):
-            await client.upload(source, purpose="batch")
+            await client.upload(source, purpose="user_data")
         assert lock.refused == [call]
         lock.good, lock.house.intercept = {OLD}, lock
-        await client.upload(source, purpose="batch")
+        await client.upload(source, purpose="user_data")
     assert_whole(lock.house, source)
 
 
@@ -185,7 +185,7 @@ async def test_parts_in_flight_go_on_with_the_new_key(
     ring, seen = Ring(), list[events.Event]()
     lock.change_after(5, {NEW}, ring.turn)
     async with uploader(lock, journal, ring if kind == "plain" else ring.later) as client:
-        await client.upload(source, purpose="batch", on_event=seen.append)
+        await client.upload(source, purpose="user_data", on_event=seen.append)
         workshop = client._engine._shop
         assert workshop is not None
         assert workshop.policy.budget.left == workshop.policy.budget.size
@@ -211,7 +211,7 @@ async def test_a_completion_is_asked_again_with_the_new_key(
 
     lock.house.intercept = intercept
     async with uploader(lock, journal, ring) as client:
-        await client.upload(source, purpose="batch")
+        await client.upload(source, purpose="user_data")
     assert_whole(lock.house, source)
     assert lock.house.calls.count("complete") == 2
     assert "list" not in lock.house.calls, "a refused key leaves no doubt"
@@ -358,7 +358,7 @@ async def test_a_source_that_fails_for_a_while_costs_only_a_while(
         return OLD
 
     async with uploader(lock, journal, flickering) as client:
-        await client.upload(source, purpose="batch")
+        await client.upload(source, purpose="user_data")
     assert_whole(lock.house, source)
 
 
@@ -381,9 +381,9 @@ async def test_a_source_that_breaks_leaves_a_job_that_can_go_on(
     lock.house.intercept = intercept
     async with uploader(lock, journal, key) as client:
         with pytest.raises(BadOption):
-            await client.upload(source, purpose="batch")
+            await client.upload(source, purpose="user_data")
         broken, lock.house.intercept = False, lock
-        await client.upload(source, purpose="batch")
+        await client.upload(source, purpose="user_data")
     (file,) = lock.house.files
     assert lock.house.content(file.id) == source.read_bytes()
     assert lock.house.calls.count("create") == 1
@@ -407,7 +407,7 @@ async def stopped_halfway(client: AsyncUploader, lock: Lock, ring: Ring, source:
 
     lock.house.intercept = intercept
     with pytest.raises(Rejected) as caught:
-        await client.upload(source, purpose="batch")
+        await client.upload(source, purpose="user_data")
     assert caught.value.job_id is not None
     lock.house.intercept = lock
     return caught.value.job_id
@@ -420,7 +420,7 @@ async def test_a_new_key_within_an_uploader_is_no_other_account(
     async with uploader(lock, journal, ring) as client:
         job = await stopped_halfway(client, lock, ring, source)
         lock.house.clock.offset += 4000
-        await client.upload(source, purpose="batch")
+        await client.upload(source, purpose="user_data")
         (info,) = await client.jobs()
     assert info.id == job
     assert lock.house.calls.count("create") == 2
@@ -458,6 +458,6 @@ async def test_no_error_shows_a_key(lock: Lock, journal: Path, source: Path) -> 
     lock.change_after(5, set(), ring.turn)
     async with uploader(lock, journal, ring) as client:
         with pytest.raises(ChunkupError) as caught:
-            await client.upload(source, purpose="batch")
+            await client.upload(source, purpose="user_data")
         assert ring.key not in everything(caught.value) + repr(vars(client))
         assert OLD not in everything(caught.value) + repr(vars(client))

@@ -94,7 +94,7 @@ async def uploaded(
     options = replace(HASTY, workers=workers, stall_timeout=0.1)
     async with house.uploader(journal, part_size=PART, options=options) as uploader:
         async with asyncio.timeout(30):
-            file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+            file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
         (line,) = await (await uploader.journal()).lines()
         assert line.parts == PARTS
     accepted: dict[str, list[str]] = {}
@@ -144,7 +144,7 @@ async def test_a_file_of_one_part_is_no_exception(
     losing(house, "reset", numbers=(1,))
     seen: list[events.Event] = []
     async with house.uploader(journal, part_size=PART) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert house.content(file.id) == source.read_bytes()
     assert [e.reason for e in seen if isinstance(e, events.UploadExpired)] == ["miscounted"]
 
@@ -157,7 +157,7 @@ async def test_answers_that_are_always_lost_there_end_in_a_sentence_and_not_in_a
     losing(house, "reset", numbers=(1,), always=True)
     async with house.uploader(journal, part_size=PART) as uploader:
         with pytest.raises(Rejected, match="miscounted, miscounted, miscounted") as caught:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         (line,) = await (await uploader.journal()).lines()
         assert (line.phase, caught.value.exit_code) == (Phase.NEW, 1)
         assert house.calls.count("create") == HASTY.generations
@@ -202,7 +202,7 @@ async def test_a_loss_that_is_still_being_repeated_counts_when_another_part_is_r
     options = replace(HASTY, workers=4)  # the reset costs half of the slots
     async with house.uploader(journal, part_size=PART, options=options) as uploader:
         async with asyncio.timeout(20):
-            file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+            file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert refused.is_set()
     assert house.content(file.id) == source.read_bytes()
     assert [e.reason for e in seen if isinstance(e, events.UploadExpired)] == ["miscounted"]
@@ -225,7 +225,7 @@ async def test_a_loss_of_an_upload_that_is_over_excuses_nothing_in_the_next(
     house.intercept = intercept
     async with house.uploader(journal, part_size=PART) as uploader:
         with pytest.raises(Rejected, match="413"):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
     assert house.calls.count("create") == 2
 
 
@@ -274,7 +274,7 @@ async def test_a_small_part_that_is_too_large_is_refused_once_and_even_smaller_o
     options = Options(workers=1, retries=3)
     async with house.uploader(journal, part_size=PART, options=options) as uploader:
         with pytest.raises(Rejected, match="smaller parts may be taken") as caught:
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         assert house.calls.count("part") == 1
         (line,) = await (await uploader.journal()).lines()
         assert line.phase is Phase.SENDING
@@ -308,6 +308,6 @@ async def test_an_upload_that_takes_no_more_parts_is_followed_by_another(
     seen: list[events.Event] = []
     options = replace(HASTY, workers=1)
     async with house.uploader(journal, part_size=PART, options=options) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert house.content(file.id) == source.read_bytes()
     assert [e.reason for e in seen if isinstance(e, events.UploadExpired)] == [reason]

@@ -43,7 +43,7 @@ async def test_what_is_recorded_before_the_end_goes_out_is_all_that_a_kill_leave
             return answer
 
         on_posts(house, look)
-        await uploader.upload(source, purpose="batch", method="files")
+        await uploader.upload(source, purpose="user_data", method="files")
     assert phases == [Phase.ASKED]
 
 
@@ -148,7 +148,7 @@ async def test_another_content_is_never_sent_for_one_in_doubt(
 
     on_posts(house, hold)
     async with house.uploader(journal, options=PATIENT) as uploader:
-        run = uploader.start(source, purpose="batch", method="files")
+        run = uploader.start(source, purpose="user_data", method="files")
         await died.wait()
         run.stop()
         with pytest.raises(Stopped):

@@ -70,7 +70,7 @@ async def test_an_upload_that_is_no_more_is_replaced_and_none_of_its_parts_is_us
     house.intercept = intercept
     seen: list[events.Event] = []
     async with house.uploader(journal, options=ONE) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
     (over,) = [event for event in seen if isinstance(event, events.UploadExpired)]
     assert (over.reason, over.lost) == (reason, 4000)
@@ -95,7 +95,7 @@ async def test_the_very_second_of_its_end_decides_for_one_side_only(
     house.intercept = intercept
     seen: list[events.Event] = []
     async with house.uploader(journal, options=ONE) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
     assert len(house.files) == 1
     assert len(reasons(seen)) == house.calls.count("create") - 1 <= 1
@@ -137,7 +137,7 @@ async def test_uploads_that_are_lost_otherwise_are_not_called_slow(
     house.intercept = intercept
     async with house.uploader(journal, options=ONE) as uploader:
         with pytest.raises(Rejected, match=r"lost 3 Uploads one after another \(gone, gone, gone"):
-            await uploader.upload(source, purpose="batch")
+            await uploader.upload(source, purpose="user_data")
         (line,) = await (await uploader.journal()).lines()
         assert line.phase is Phase.NEW
         assert house.calls.count("create") == 3
@@ -203,7 +203,7 @@ async def test_complete_answered_with_expired_makes_one_file_at_last(
     house.intercept = intercept
     seen: list[events.Event] = []
     async with house.uploader(journal) as uploader:
-        file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+        file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
     assert len(house.files) == 1
     assert reasons(seen) == ([] if made else ["expired"])
@@ -222,7 +222,7 @@ async def test_an_upload_that_dies_under_the_pass_is_not_asked_to_complete(
         house.uploader(journal, options=replace(HASTY, workers=16, generations=2)) as uploader,
     ):
         with pytest.raises(TooSlow, match=r"MD5 takes .* --no-md5"):
-            await uploader.upload(path, purpose="batch")
+            await uploader.upload(path, purpose="user_data")
         assert "complete" not in house.calls
         assert house.calls.count("create") == 1
 
@@ -262,7 +262,7 @@ async def test_a_link_that_cannot_make_one_life_is_too_slow_at_once(
         uploader_at(line.url, journal, 4000, replace(ONE, workers=3, generations=2)) as uploader,
     ):
         with pytest.raises(TooSlow, match=r"need .* and an Upload lives 5 s") as caught:
-            await uploader.upload(path, purpose="batch", on_event=seen.append)
+            await uploader.upload(path, purpose="user_data", on_event=seen.append)
         assert "faster link or smaller files" in caught.value.message
         assert house.calls.count("create") == 1
     assert reasons(seen) == ["expired"]
@@ -286,7 +286,7 @@ async def test_what_an_earlier_run_sent_is_no_proof_of_speed(tmp_path: Path, jou
         house.intercept = refuse
         async with uploader_at(line.url, journal, 20_000, ONE) as uploader:
             with pytest.raises(Forbidden):
-                await uploader.upload(path, purpose="batch")
+                await uploader.upload(path, purpose="user_data")
             (job,) = await uploader.jobs()
         house.intercept = None
         house.clock.offset += 2
@@ -316,7 +316,7 @@ async def test_an_upload_lost_at_once_proves_no_link_too_slow(
             Toxics(house.url, up=20_000) as line,
             uploader_at(line.url, journal, 5000, ONE) as uploader,
         ):
-            assert_is(house, await uploader.upload(path, purpose="batch"), path)
+            assert_is(house, await uploader.upload(path, purpose="user_data"), path)
 
 
 async def test_a_pass_slower_than_the_link_is_foreseen(
@@ -334,7 +334,7 @@ async def test_a_pass_slower_than_the_link_is_foreseen(
     ):
         seen: list[events.Event] = []
         with pytest.raises(TooSlow):
-            await uploader.upload(path, purpose="batch", on_event=seen.append)
+            await uploader.upload(path, purpose="user_data", on_event=seen.append)
     (late,) = [event for event in seen if isinstance(event, events.Late)]
     assert 1 < late.seconds < 10
     assert reasons(seen) == []
@@ -426,7 +426,7 @@ async def test_the_uploads_own_moments_outweigh_stamps_that_are_wrong_or_missing
     async with gateway(house.url) as between:
         between.back = dating(stamped)
         async with uploader_at(between.url, journal, 1000, ONE) as uploader:
-            file = await uploader.upload(source, purpose="batch", on_event=seen.append)
+            file = await uploader.upload(source, purpose="user_data", on_event=seen.append)
     assert_is(house, file, source)
     # It dies once, when the server says so, and not before.
     assert reasons(seen) == ["expired"]

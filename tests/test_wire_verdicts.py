@@ -181,7 +181,7 @@ async def ended(url: str, journal: Path, source: Path) -> tuple[ChunkupError, Ph
         base_url=url, api_key=KEY, journal=journal, options=options
     ) as uploader:
         with pytest.raises(ChunkupError) as caught:
-            await uploader.upload(source, purpose="batch", on_event=seen.append)
+            await uploader.upload(source, purpose="user_data", on_event=seen.append)
         (line,) = await (await uploader.journal()).lines()
     return caught.value, line.phase, 1 + sum(isinstance(e, events.Paused) for e in seen)
 

@@ -184,7 +184,7 @@ class Scene:
                 await self._refuse_from_now()
             try:
                 method: Method = "files" if self.call == "post" else "uploads"
-                await uploader.upload(self.path, purpose="batch", method=method)
+                await uploader.upload(self.path, purpose="user_data", method=method)
             except ChunkupError as raised:
                 error = raised
             (line,) = await (await uploader.journal()).lines()

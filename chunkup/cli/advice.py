@@ -11,14 +11,15 @@ bring a sentence, which remains where no command is known to help.
 
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from chunkup.cli.options import Where
 from chunkup.errors import (
+    BadContent,
     BadOption,
     Busy,
     ChunkupError,
@@ -35,12 +36,14 @@ from chunkup.errors import (
     SourceChanged,
     SourceGone,
     Stopped,
+    TooLarge,
     TooSlow,
     Unauthorized,
     Untrusted,
     WantsCertificate,
 )
-from chunkup.models import PART_SIZE, Job, Span
+from chunkup.models import PART_SIZE, Job
+from chunkup.planner import is_jsonl
 from chunkup.verdicts import Complaint, complaint
 
 
@@ -56,6 +59,14 @@ class _Case:
     def job_id(self) -> str | None:
         # An upload may have ended one job and begun another since ``job`` was looked up.
         return self.error.job_id or (self.job.id if self.job else None)
+
+    @property
+    def subject(self) -> Job | None:
+        """The job, or what would have become one, under the path that was typed."""
+        wanted = self.error.wanted
+        if self.job is not None or wanted is None:
+            return self.job
+        return replace(wanted, path=wanted.given or wanted.path)
 
     def command(self, *words: str) -> str:
         """A command with the destination, or with the journal alone if it asks only that."""
@@ -196,17 +207,68 @@ def _upload_fresh(case: _Case) -> str | None:
     return case.command("upload", *_content(case.job), "--fresh")
 
 
+def _split(case: _Case) -> str | None:
+    """Too much for one File, and records to cut it between."""
+    if case.subject is None:
+        return _show(case)
+    if not is_jsonl(case.subject.path):
+        return None
+    words = _content(case.subject)
+    return case.command("upload", *words, *([] if "--split" in words else ["--split"]))
+
+
+def _mend(case: _Case) -> str | None:
+    """What the check found: cut or mended, where that cures all of it, and else looked at."""
+    job = case.subject
+    if job is None:
+        return _show(case)
+    found = case.error.counts if isinstance(case.error, BadContent) else ()
+    remedy = cure(found)
+    if remedy == "split":
+        return _split(case)
+    if job.path == "-":
+        return None  # standard input, which is gone once it is read
+    words = checked_again([job.path], job.purpose, job.mime_type)
+    return case.command(*words, *(["--fix"] if remedy == "fix" else []))
+
+
+def cure(codes: Collection[str]) -> Literal["fix", "split"] | None:
+    """What is to be done first against errors of these codes; None if only a person can help."""
+    from chunkup.records import CODES
+
+    rest = {code for code in codes if code not in _CUT}
+    if not codes or not all(code in CODES and CODES[code].mendable for code in rest):
+        return None
+    return "fix" if rest else "split"
+
+
+def checked_again(paths: Collection[str], purpose: str, mime_type: str | None = None) -> list[str]:
+    """The words of the ``check`` that looks at these files, as a command was given them."""
+    from chunkup.source import mime_type_of
+
+    words = ["check", *paths, "--purpose", purpose]
+    if mime_type is not None and any(mime_type != mime_type_of(path) for path in paths):
+        words += ["--mime-type", mime_type]
+    return words
+
+
 # They ask the journal, whose only flag is its own path.
 _LOCAL: Final = frozenset({"jobs", "show", "stop"})
 
-# Here the table knows more than the raise: the job's own account, the journal, the candidates.
-_KNOWN_BETTER: Final = (BadOption, NoSuchJob, OutcomeUnknown)
+# Here the table knows more than the raise: the job's own account, the journal, the candidates,
+# the options of what was to be sent.
+_KNOWN_BETTER: Final = (BadContent, BadOption, NoSuchJob, OutcomeUnknown, TooLarge)
+
+# What the check finds of files that are as they should be, but too much for one File.
+_CUT: Final = frozenset({"too_many_tasks", "too_many_inputs", "file_too_large"})
 
 _ROWS: Final[dict[type, _Row]] = {
     ChunkupError: _show,
     Refused: _said,
     BadOption: _resume_at_home,
     NoSuchJob: _jobs,
+    TooLarge: _split,
+    BadContent: _mend,
     SourceChanged: _upload,
     SourceGone: _resume_from_elsewhere,
     Rejected: _rejected,
@@ -234,7 +296,7 @@ def _content(job: Job) -> list[str]:
     from chunkup.source import mime_type_of
 
     words = [job.path, "--purpose", job.purpose]
-    if job.span == Span(0, job.fingerprint.size):
+    if not job.cut:
         if job.filename != os.path.basename(job.path):  # noqa: PTH119  (any text, no path of ours)
             words += ["--filename", job.filename]
         if job.mime_type != mime_type_of(job.filename):

@@ -15,6 +15,7 @@ from chunkup.cli.streams import put
 from chunkup.errors import ChunkupError, NotFound, Refused
 
 if TYPE_CHECKING:
+    from chunkup.engine import Engine
     from chunkup.files.stored import StoredFiles
 
 
@@ -46,13 +47,22 @@ class Errands:
         go_on: Callable[[], str | None] = lambda: None,
     ) -> int:
         """Do what there is to do; the exit code. ``go_on`` gives the command after a signal."""
+        from chunkup.files.stored import StoredFiles
+
+        return self.with_engine(lambda engine: work(StoredFiles(engine)), go_on=go_on)
+
+    def with_engine(
+        self,
+        work: Callable[["Engine"], Awaitable[int]],
+        *,
+        go_on: Callable[[], str | None] = lambda: None,
+    ) -> int:
+        """As :meth:`carry_out`, for what needs more than the Files API."""
         engine = make_engine(self._where, self._how)
 
         async def whole() -> int:
-            from chunkup.files.stored import StoredFiles
-
             try:
-                return await work(StoredFiles(engine))
+                return await work(engine)
             except ChunkupError as error:
                 self._advise(error, go_on())
                 raise

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -223,7 +224,8 @@ def prune(journal: "Path | None", older_than: float, *, dry_run: bool) -> int:
     """Forget jobs that have ended, and print their ids.
 
     What is unfinished is never forgotten, nor what belongs to the set of something unfinished.
-    Files on the server are not touched.
+    Files on the server are not touched. What was kept of standard input for jobs that are over
+    is removed.
     """
     from chunkup.cli.advice import advising
 
@@ -235,9 +237,15 @@ def prune(journal: "Path | None", older_than: float, *, dry_run: bool) -> int:
 
 
 async def _pruned(path: "Path | None", before: float, *, dry: bool) -> list[str]:
+    from chunkup.cli.inputs import still_needed
+    from chunkup.spool import Spool
+
     journal = await _open(path)
     try:
-        return [job.id for job in await journal.prune(before, dry=dry)]
+        gone = [job.id for job in await journal.prune(before, dry=dry)]
+        if not dry:
+            await Spool.beside(journal.path).sweep(partial(still_needed, journal))
+        return gone
     finally:
         await journal.close()
 

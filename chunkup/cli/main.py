@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 _COMMANDS: Final = {
     "upload": ("chunkup.cli.upload", "Upload files; the same command again continues."),
     "resume": ("chunkup.cli.resume", "Continue uploads that stopped."),
+    "check": ("chunkup.cli.check", "Check files before anything is sent."),
     "jobs": ("chunkup.cli.jobs", "List what the journal holds."),
     "show": ("chunkup.cli.jobs", "Show one job: how far it is, and why it stopped."),
     "stop": ("chunkup.cli.stop", "Ask the process that runs a job to stop it."),
     "cancel": ("chunkup.cli.stop", "End a job, here and on the server."),
     "prune": ("chunkup.cli.jobs", "Forget jobs that are over and old."),
     "files": ("chunkup.cli.files", "List, show, download, delete and create Files."),
+    "verify": ("chunkup.cli.verify", "Ask the server about every File of a manifest."),
     "probe": ("chunkup.cli.probe", "Find out what this provider really does, with tiny Files."),
     "serve": ("chunkup.cli.serve", "Run the embedded OpenAI-compatible server."),
     "demo": ("chunkup.cli.demo", "Watch an upload be killed and resumed, without a key."),
@@ -162,10 +164,15 @@ def _ended(arguments: list[str] | None, error: ChunkupError) -> int:
     say_error(error)
     words = sys.argv[1:] if arguments is None else arguments
     wanted = "--json" in words or os.environ.get("CHUNKUP_JSON", "").lower() in _YES
-    if wanted and not {"upload", "resume"}.isdisjoint(words):
+    command = next((word for word in words if word in _COMMANDS), None)
+    if wanted and command in {"upload", "resume"}:
         from chunkup.cli.output import Output, nothing_done
 
         Output(as_json=True).summary(nothing_done(error.exit_code, error))
+    elif wanted and command == "check":
+        from chunkup.cli.checked import Checked
+
+        Checked(as_json=True, mending=False).summary(error.exit_code, error)
     return error.exit_code
 
 

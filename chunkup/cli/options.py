@@ -36,22 +36,28 @@ class Size(click.ParamType[int]):
 
 
 class Duration(click.ParamType[float]):
-    """``90s`` or ``2h``, in seconds."""
+    """``90s`` or ``2h``, in seconds; with ``some``, more than none."""
 
     name = "DURATION"
+
+    def __init__(self, *, some: bool = False) -> None:
+        self._some = some
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Seconds."""
         try:
-            return value if isinstance(value, int | float) else parse_duration(value)
+            seconds = value if isinstance(value, int | float) else parse_duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if self._some and seconds <= 0:
+            self.fail("in no time at all nothing can be done", param, ctx)
+        return seconds
 
 
 class Rate(click.ParamType[float]):
-    """``5MB/s`` or ``40Mbit/s``, in bytes a second, above zero."""
+    """``5MB/s`` or ``40Mbit/s``, in bytes a second, of which there is a least."""
 
     name = "RATE"
 
@@ -59,12 +65,15 @@ class Rate(click.ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Bytes a second."""
+        from chunkup.models import LEAST_RATE
+
         try:
             rate = value if isinstance(value, int | float) else parse_rate(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        if rate <= 0:
-            self.fail("at no rate at all nothing would ever arrive", param, ctx)
+        if not rate >= LEAST_RATE:
+            least = f"{LEAST_RATE >> 10}KiB/s"
+            self.fail(f"below {least} connections look dead to servers", param, ctx)
         return float(rate)
 
 
@@ -202,13 +211,29 @@ def transport_options(function: _Function) -> _Function:
         is_flag=True,
         help="Fail as soon as the Upload is seen to expire before its end.",
     )(function)
-    return setting(
-        "--workers",
-        type=click.IntRange(1, 64),
-        default=16,
-        show_default=True,
-        help="Most parts in flight at once.",
-    )(patience_options(function))
+    options = (
+        setting(
+            "--workers",
+            type=click.IntRange(1, 64),
+            default=16,
+            show_default=True,
+            help="Most parts in flight at once.",
+        ),
+        setting(
+            "--limit-rate",
+            type=Rate(),
+            help="Send no more content a second than this, all files together: 5MB/s, 40Mbit/s.",
+        ),
+        setting(
+            "--max-time",
+            type=Duration(some=True),
+            help="Stop after so long as at a signal, and exit with 75; the same command goes on.",
+        ),
+    )
+    function = patience_options(function)
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +302,9 @@ class How:
     retries: int
     stall_timeout: float
     offline_wait: float
-    fail_if_late: bool
+    fail_if_late: bool = False
+    limit_rate: float | None = None
+    max_time: float | None = None
 
 
 def take(kind: type[Any], values: dict[str, Any]) -> Any:
@@ -307,6 +334,7 @@ def make_engine(where: Where, how: How | None = None, **more: Any) -> "Engine":
             stall_timeout=how.stall_timeout,
             offline_wait=how.offline_wait,
             fail_if_late=how.fail_if_late,
+            limit_rate=how.limit_rate,
         )
     name = os.path.basename(sys.argv[0])  # noqa: PTH119  (a name, and no path yet)
     endpoint = resolve(**resolved(where))

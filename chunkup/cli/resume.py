@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from chunkup.cli.transfer import Task
-    from chunkup.dataset import Dataset, Selection
+    from chunkup.dataset import Dataset
     from chunkup.engine import Engine, Orders
     from chunkup.journal import JobLine
     from chunkup.models import Job
+    from chunkup.selection import Selection
 
 # More files of one set than this are told in one line.
 _FEW: Final = 3
@@ -124,7 +125,9 @@ def resume(jobs: tuple[str, ...], **values: Any) -> int:
     )
     if fixed and not jobs:
         raise click.UsageError(f"{fixed[0]} was settled when each upload began")
-    return Transfer(where, talk).carry_out(partial(make_engine, where, how), find)
+    return Transfer(where, talk).carry_out(
+        partial(make_engine, where, how), find, max_time=how.max_time
+    )
 
 
 async def _named(
@@ -136,12 +139,12 @@ async def _named(
     fixed: list[str],
 ) -> "Task":
     """The jobs that were named, by id or by the path of their file."""
-    from chunkup import dataset
+    from chunkup import selection
     from chunkup.cli.transfer import Task
     from chunkup.errors import BadOption
     from chunkup.journal import busy
 
-    jobs = [await find_job(engine, name) for name in names]
+    jobs = [job for name in names for job in await find_jobs(engine, name)]
     for flag in fixed:
         raise BadOption(
             f"{flag} was settled when job {jobs[0].id} began: it is uploaded "
@@ -149,36 +152,45 @@ async def _named(
             hint=f"chunkup resume {jobs[0].id}",
             job_id=jobs[0].id,
         )
+    for flag, said in (("accept", orders.accept), ("again", orders.again)):
+        if said and len(jobs) > 1:
+            raise BadOption(
+                f"--{flag} is about one job, and {names[0]} is uploaded in {len(jobs)} pieces",
+                hint="chunkup jobs",
+            )
     if orders.takeover:
         journal = await engine.journal()
         line = await journal.line(jobs[0].id)
         if line.holder is not None and journal.holder_lives(line):
             say(f"{busy(line.job.id, line.holder).message}; asking it to stop, then taking it over")
     if orders.accept is None and not orders.again:
-        return Task(await _with_files(engine, jobs, orders), label=len(names) > 1)
-    return Task(dataset.named(engine, jobs, orders), label=len(names) > 1)
+        return Task(await _with_files(engine, jobs, orders), label=len(jobs) > 1)
+    return Task(selection.named(engine, jobs, orders), label=len(jobs) > 1)
 
 
 async def _with_files(engine: "Engine", jobs: "Sequence[Job]", orders: "Orders") -> "Dataset":
     """These jobs; what has become a File already has nothing to run for."""
-    from chunkup import dataset
+    from chunkup.dataset import Dataset
     from chunkup.journal import Adopted, Standing
+    from chunkup.selection import named
 
     journal = await engine.journal()
     members = []
-    for member in dataset.named(engine, jobs, orders).members:
+    for member in named(engine, jobs, orders).members:
         file = (await journal.files(member.job.set_id)).get(member.job.id)
         if file is not None:
             member = replace(member, adopted=Adopted(member.job, Standing.DONE, file))  # noqa: PLW2901  (the same one, told whole)
         members.append(member)
-    return dataset.Dataset(engine, members)
+    return Dataset(engine, members)
 
 
-async def find_job(engine: "Engine", name: str) -> "Job":
-    """The job with this id, or that of the file at this path: the open one, else the last.
+async def find_jobs(engine: "Engine", name: str) -> "list[Job]":
+    """The job with this id, or those of the file at this path: what is open of it, else the last.
+
+    Several are the pieces of a file that is uploaded in such.
 
     Raises:
-        NoSuchJob: There is none, or several fit.
+        NoSuchJob: There is none, or several fit that are not of one command.
     """
     import os
 
@@ -187,16 +199,22 @@ async def find_job(engine: "Engine", name: str) -> "Job":
 
     journal = await engine.journal()
     if "/" not in name and not os.path.exists(name):  # noqa: PTH110, ASYNC240  (before anything runs)
-        return await journal.job(name)
+        return [await journal.job(name)]
     path = os.path.realpath(name)  # noqa: ASYNC240  (the same)
     found = [line for line in await journal.lines() if line.job.path == path]
     if not found:
         raise NoSuchJob(f"no job uploads {name}", hint="chunkup jobs")
     unfinished = [line.job for line in found if line.phase in OPEN]
+    if len(unfinished) > 1 and all(job.cut for job in unfinished) and len(_sets(unfinished)) == 1:
+        return unfinished
     if len(unfinished) > 1:
         ids = ", ".join(job.id for job in unfinished[:5]) + (", ..." if unfinished[5:] else "")
         raise NoSuchJob(f"{name} has several unfinished jobs: {ids}", hint="chunkup jobs")
-    return unfinished[0] if unfinished else found[-1].job
+    return [unfinished[0] if unfinished else found[-1].job]
+
+
+def _sets(jobs: "Sequence[Job]") -> set[str]:
+    return {job.set_id for job in jobs}
 
 
 def _nothing(_: str) -> None:
@@ -212,11 +230,11 @@ async def _stopped(
     every: bool,
 ) -> "Task":
     """Every set in which something stopped here, or was never printed."""
-    from chunkup import dataset
     from chunkup.cli.transfer import Task
     from chunkup.journal import busy
+    from chunkup.selection import unfinished
 
-    found = await dataset.unfinished(engine, any_age=every, orders=orders)
+    found = await unfinished(engine, any_age=every, orders=orders)
     for text in _announced(found, where):
         say(text)
     if not (found.dataset.members or found.left or found.held):
@@ -228,15 +246,15 @@ async def _stopped(
 
 def _announced(found: "Selection", where: Where) -> "Iterator[str]":
     """What will be done and what will not, before anything is: a line for each, or each set."""
-    from chunkup import dataset
     from chunkup.machine import Phase
+    from chunkup.selection import ELSEWHERE
 
     reasons = {line.job.id: why for line, why in found.left}
     for lines in _by_set([line for line, _ in found.left]):
         there = Where.of(lines[0].job.account, where.journal)
         words = ["--all"] if len(lines) > _FEW else [line.job.id for line in lines]
         command, why = there.command("resume", *words), reasons[lines[0].job.id]
-        key = " under its own key" if why == dataset.ELSEWHERE else ""
+        key = " under its own key" if why == ELSEWHERE else ""
         yield f"leaving {_files(lines)}: {why}; take it{key} with: {command}"
     for lines in _by_set(found.held):
         yield f"leaving {_files(lines)}: another process is running it"

@@ -6,7 +6,8 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from chunkup.errors import ChunkupError, Interrupted
+from chunkup.errors import ChunkupError, Interrupted, Stopped
+from chunkup.text import duration_text
 
 _Result = TypeVar("_Result")
 
@@ -20,6 +21,7 @@ def run(
     *,
     go_on: Callable[[], str | None] = lambda: None,
     restore: Callable[[], None] = lambda: None,
+    max_time: float | None = None,
 ) -> _Result:
     """Run a command's coroutine; a first signal stops it, a second one leaves at once.
 
@@ -27,22 +29,31 @@ def run(
         work: The command.
         go_on: The command that continues, asked for when a signal came.
         restore: Puts the terminal right before leaving at once.
+        max_time: Seconds after which it is stopped as by a signal.
 
     Raises:
         Interrupted: A signal came; what was accepted is kept.
+        Stopped: ``max_time`` is over; what was accepted is kept.
     """
     with asyncio.Runner() as runner:
-        return runner.run(_stoppable(work, go_on, restore))
+        return runner.run(_stoppable(work, go_on, restore, max_time))
 
 
 async def _stoppable(
     work: Coroutine[Any, Any, _Result],
     go_on: Callable[[], str | None],
     restore: Callable[[], None],
+    max_time: float | None,
 ) -> _Result:
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
     came: list[int] = []
+    over = False
+
+    def expire() -> None:
+        nonlocal over
+        over = True
+        task.cancel()
 
     def stop(number: int) -> None:
         came.append(number)
@@ -55,16 +66,25 @@ async def _stoppable(
         # nohup ignores hang-ups on purpose.
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, stop, number)
+    timer = None if max_time is None else loop.call_later(max_time, expire)
     try:
         return await task
     except asyncio.CancelledError:
-        if not came:
+        if not (came or over):
             raise
         command = go_on()
+        if not came:
+            kept = "what was accepted is kept" if command else "nothing had been sent yet"
+            raise Stopped(
+                f"stopped by --max-time after {duration_text(max_time or 0)}; {kept}",
+                hint=command or "run the same command again, with more time",
+            ) from None
         said = "what was accepted is kept" if command else "nothing is left to continue"
         name = signal.Signals(came[0]).name
         raise Interrupted(f"stopped by {name}; {said}", signal=came[0], hint=command) from None
     finally:
+        if timer is not None:
+            timer.cancel()
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
 

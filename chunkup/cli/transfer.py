@@ -73,16 +73,22 @@ class Transfer:
         self._counts: Counter[str] = Counter()
 
     def carry_out(
-        self, build: Callable[[], Engine], find: Callable[[Engine], Awaitable[Task]]
+        self,
+        build: Callable[[], Engine],
+        find: Callable[[Engine], Awaitable[Task]],
+        *,
+        max_time: float | None = None,
     ) -> int:
         """Find out what to do, and do it; one that fails stops no other. The exit code.
+
+        After ``max_time`` seconds it stops as at a signal.
 
         Raises nothing that a user, a file or a server can cause: it is said here.
         """
         failure: ChunkupError | None = None
         try:
             doing = self._all(build(), find)
-            code = run(doing, go_on=self._go_on, restore=self._renderer.close)
+            code = run(doing, go_on=self._go_on, restore=self._renderer.close, max_time=max_time)
         except ChunkupError as error:
             failure, code = error, error.exit_code
             self._renderer.pause()
@@ -117,7 +123,7 @@ class Transfer:
 
     async def _settle(self, engine: Engine, task: Task) -> None:
         order = InOrder()
-        async with aclosing(task.dataset.results(careful(self._watch))) as results:
+        async with aclosing(task.dataset.results(careful(self.watch))) as results:
             async for place, result in results:
                 self._count(result)
                 if result.error is not None:
@@ -170,8 +176,9 @@ class Transfer:
             printed, self._printed = self._printed, []
             await (await engine.journal()).mark_printed(printed)
 
-    def _watch(self, event: Event) -> None:
-        self._last = event.job
+    def watch(self, event: Event) -> None:
+        """Show an event, and remember what it means for the end of the command."""
+        self._last = event.job or self._last
         if isinstance(event, events.UploadCreated | events.PartAccepted) or (
             isinstance(event, events.JobStarted) and event.done
         ):

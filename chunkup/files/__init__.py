@@ -31,6 +31,7 @@ class Sender(Protocol):
         mime_type: str | None,
         expires_after: int | None,
         method: Method,
+        check: bool,
         on_event: OnEvent | None,
     ) -> AsyncRun:
         """Begin, and return at once."""
@@ -65,6 +66,8 @@ class Files(StoredFiles):
         A path is a job like any upload: journaled, and gone on with by the same call. Bytes and
         file objects are sent as they are: a lost answer is looked for in the list of Files, and
         nothing remembers them longer than this call. A file object is sent from where it stands.
+        What the content says is the server's to judge; :meth:`chunkup.AsyncUploader.upload` checks
+        it first.
 
         Args:
             source: A path, bytes, or a file object open for bytes.
@@ -117,6 +120,7 @@ class Files(StoredFiles):
                 mime_type=mime_type,
                 expires_after=expires_after,
                 method="files",
+                check=False,
                 on_event=on_event,
             )
         else:

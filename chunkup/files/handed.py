@@ -170,7 +170,7 @@ class _Delivery:
     async def attempt(self, _: Search) -> RemoteFile:
         """Send it all once."""
         job, api = self.job, self.shop.api
-        async with self.shop.slots.slot(job.size):
+        async with self.shop.slots.slot(job.size, id(self)):
             begun = time.monotonic()
             body = FormBody(
                 self.parcel.chunks(self.shop.options.read_size),

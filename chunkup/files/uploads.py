@@ -126,7 +126,7 @@ class Uploads:
             raise TooLarge(f"a part of {size_text(size)} is larger than {most}")
 
         async def attempt() -> str:
-            async with shop.slots.slot(size):
+            async with shop.slots.slot(size, upload_id):
                 return await shop.api.add_part(upload_id, FormBody(chunks(), size), lambda _: None)
 
         return await Errand(shop)(attempt)

@@ -10,13 +10,16 @@ by the machine.
 from chunkup.journal.claims import Holder, busy
 from chunkup.journal.journal import Journal, default_path
 from chunkup.journal.listing import JobLine, RunNote
-from chunkup.journal.sets import Adopted, Standing, Suspect
+from chunkup.journal.reuse import Kept
+from chunkup.journal.sets import Adopted, Habits, Standing, Suspect
 
 __all__ = [
     "Adopted",
+    "Habits",
     "Holder",
     "JobLine",
     "Journal",
+    "Kept",
     "RunNote",
     "Standing",
     "Suspect",

@@ -28,7 +28,7 @@ from chunkup.machine import (
     Failed,
     GenerationEnded,
 )
-from chunkup.models import Account, Fingerprint, Job, Receipt, RemoteFile, Span, Upload
+from chunkup.models import Account, Fingerprint, Job, Receipt, RemoteFile, Span, Split, Upload
 
 # The open Upload that a fact is about. None where it is not the job's open Upload, which the
 # NOT NULL columns then refuse.
@@ -121,8 +121,8 @@ def write_fact(db: Database, job: str, fact: Fact) -> None:
                     [job, upload_id],
                 )
             )
-        case Completed(file, recovered):
-            _end(db, job, "completed", file=file, recovered=recovered)
+        case Completed():
+            _end(db, job, "completed", done=fact)
         case Failed(code, message):
             _end(db, job, "failed", code=code, message=message)
         case Cancelled():
@@ -142,8 +142,7 @@ def _end(  # noqa: PLR0913  (one row's columns)
     job: str,
     kind: str,
     *,
-    file: RemoteFile | None = None,
-    recovered: bool = False,
+    done: Completed | None = None,
     code: str | None = None,
     message: str | None = None,
 ) -> None:
@@ -152,9 +151,11 @@ def _end(  # noqa: PLR0913  (one row's columns)
             "job_id": job,
             "kind": kind,
             "ended_at": time.time(),
-            "file_id": file.id if file else None,
-            "file": json.dumps(asdict(file)) if file else None,
-            "recovered": int(recovered),
+            "file_id": done.file.id if done else None,
+            "file": json.dumps(asdict(done.file)) if done else None,
+            "recovered": int(done is not None and done.recovered),
+            "reused": int(done is not None and done.reused),
+            "md5": done.md5 if done else None,
             "code": code,
             "message": message,
         }
@@ -199,13 +200,14 @@ def read_facts(db: Database, job: str) -> Iterator[Fact]:
 
 def _read_ending(db: Database, job: str) -> Iterator[Fact]:
     row = db.execute(
-        "SELECT kind, file, recovered, code, message FROM endings WHERE job_id = ?", [job]
+        "SELECT kind, file, recovered, reused, md5, code, message FROM endings WHERE job_id = ?",
+        [job],
     ).fetchone()
     if row is None:
         return
-    kind, file, recovered, code, message = row
+    kind, file, recovered, reused, md5, code, message = row
     if kind == "completed":
-        yield Completed(RemoteFile(**json.loads(file)), recovered=bool(recovered))
+        yield Completed(RemoteFile(**json.loads(file)), bool(recovered), bool(reused), md5)
     elif kind == "failed":
         yield Failed(code, message)
     else:
@@ -239,6 +241,11 @@ def write_job(db: Database, job: Job) -> None:
             "md5": int(job.md5),
             "method": job.method,
             "given": None if job.given is None else os.fsencode(job.given),
+            "first_line": job.first_line,
+            "lines": job.lines,
+            "cut_size": job.split.size if job.split else None,
+            "cut_lines": job.split.lines if job.split else None,
+            "unchecked": int(job.check),
         }
     )
 
@@ -271,9 +278,17 @@ def read_jobs(db: Database, where: str, values: list[object]) -> list[Job]:
             md5=bool(row["md5"]),
             method=row["method"],
             given=None if row["given"] is None else os.fsdecode(row["given"]),
+            first_line=row["first_line"],
+            lines=row["lines"],
+            split=_split(row["cut_size"], row["cut_lines"]),
+            check=bool(row["unchecked"]),
         )
         for row in rows
     ]
+
+
+def _split(size: int | None, lines: int | None) -> Split | None:
+    return None if size is None and lines is None else Split(size, lines)
 
 
 def read_salt(db: Database) -> bytes:

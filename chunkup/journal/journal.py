@@ -11,15 +11,33 @@ import platformdirs
 from sqlite_utils import Database
 
 from chunkup.errors import ChunkupError, NoSuchJob
+from chunkup.journal.arrived import arrived_as
 from chunkup.journal.claims import Owner
 from chunkup.journal.facts import read_facts, read_jobs, read_salt, write_fact
 from chunkup.journal.listing import JobLine, RunNote, read_lines, read_runs, read_stretches
 from chunkup.journal.pruning import prune
+from chunkup.journal.reuse import Kept, kept
 from chunkup.journal.scribe import Scribe
-from chunkup.journal.sets import Adopted, Suspect, add, adopt_all, files, same_as, succeed, suspects
+from chunkup.journal.sets import (
+    Adopted,
+    Habits,
+    Suspect,
+    add,
+    adopt_all,
+    cut_before,
+    files,
+    habits,
+    keep_habits,
+    same_as,
+    seen_before,
+    succeed,
+    superseded,
+    suspects,
+)
 from chunkup.journal.turns import Turns
 from chunkup.machine import Fact
-from chunkup.models import Job, RemoteFile, Span
+from chunkup.manifest import Entry
+from chunkup.models import Account, Job, RemoteFile, Span, Split
 from chunkup.outlast import outlast
 
 _Result = TypeVar("_Result")
@@ -113,6 +131,72 @@ class Journal:
     async def suspects(self, wanted: Sequence[Job]) -> list[Suspect]:
         """Finished jobs of unfinished sets that only the time of their file speaks against."""
         return await self._do(lambda db: suspects(db, wanted))
+
+    async def superseded(self, wanted: Sequence[Job]) -> list[Job]:
+        """Open pieces of the wanted files that were cut otherwise."""
+        return await self._do(lambda db: superseded(db, wanted), writes=True)
+
+    async def checked(self, job_id: str, lines: int | None) -> None:
+        """A file was checked, and has so many lines; it need not be checked again."""
+        await self._do(
+            lambda db: db.execute(
+                "UPDATE jobs SET unchecked = 0, first_line = ?, lines = ? WHERE id = ?",
+                [None if lines is None else 1, lines, job_id],
+            ),
+            writes=True,
+        )
+
+    async def note_rate(self, base_url: str, rate: float) -> None:
+        """What the way to a place carried, in bytes a second; kept until the next time."""
+        await self._do(
+            lambda db: db.execute(
+                "INSERT OR REPLACE INTO links VALUES (?, ?, ?)", [base_url, rate, time.time()]
+            ),
+            writes=True,
+        )
+
+    async def rate(self, base_url: str, younger_than: float) -> float | None:
+        """What the way to a place carried the last time, if that is not older in seconds."""
+
+        def work(db: Database) -> float | None:
+            row = db.execute(
+                "SELECT rate FROM links WHERE base_url = ? AND noted_at BETWEEN ? AND ?",
+                [base_url, time.time() - younger_than, time.time() + 60],
+            ).fetchone()
+            return None if row is None else float(row[0])
+
+        return await self._do(work)
+
+    async def cut_before(self, job: Job) -> Split | None:
+        """How this job's file was cut, if pieces of it are still open."""
+        return await self._do(lambda db: cut_before(db, job))
+
+    async def seen_before(self, job: Job) -> Job | None:
+        """The last job of this very file, as it is, that passed or went without the check."""
+        return await self._do(lambda db: seen_before(db, job))
+
+    async def kept(
+        self, account: Account, sought: Collection[tuple[str, int]]
+    ) -> dict[tuple[str, int], list[Kept]]:
+        """What jobs of this account made that has one of these purposes and sizes."""
+        return await self._do(lambda db: kept(db, account, sought))
+
+    async def keep_habits(self, set_ids: Collection[str], habits: Habits) -> None:
+        """Whoever goes on with these sets does it so."""
+
+        def work(db: Database) -> None:
+            for set_id in set_ids:
+                keep_habits(db, set_id, habits)
+
+        await self._do(work, writes=True)
+
+    async def habits(self, set_id: str) -> Habits:
+        """How a set was asked to be sent."""
+        return await self._do(lambda db: habits(db, set_id))
+
+    async def arrived_as(self, job_ids: Collection[str]) -> dict[str, Entry]:
+        """What a manifest says of these jobs' Files, by job; those that are open are left out."""
+        return await self._do(lambda db: arrived_as(db, job_ids))
 
     async def set_of(self, set_id: str) -> list[Job]:
         """The jobs of a set, in the order of their command."""

@@ -21,7 +21,7 @@ class JobLine:
     ``active_at`` is when a run last began or ended; ``why`` is the last run's reason to stop.
     ``run_open`` says that no end of that run was noted: it runs, or it was killed.
     ``holder`` is who claims the job, which need not live any more. ``doubted`` once a person was
-    told that the outcome is unknown.
+    told that the outcome is unknown, ``reused`` where it ended in another job's File.
     """
 
     job: Job
@@ -38,6 +38,7 @@ class JobLine:
     holder: Holder | None
     printed: bool
     doubted: bool
+    reused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ _LINES = """
 SELECT
     jobs.id,
     endings.kind,
-    endings.file_id,
+    endings.file_id, endings.reused,
     coalesce(endings.message, '') AS failure,
     live.generation AS live,
     (SELECT count(*) FROM uploads WHERE job_id = jobs.id) AS generations,
@@ -118,6 +119,7 @@ def _line(job: Job, row: dict[str, object]) -> JobLine:
         else None,
         printed=bool(row["printed"]),
         doubted=bool(row["doubted"]),
+        reused=bool(row["reused"]),
     )
 
 

@@ -37,4 +37,5 @@ def prune(db: Database, older_than: float, *, dry: bool, lives: Callable[[str], 
     if not dry:
         for job in old:
             db.execute("DELETE FROM jobs WHERE id = ?", [job.id])
+        db.execute("DELETE FROM sets WHERE set_id NOT IN (SELECT set_id FROM jobs)")
     return old

@@ -169,7 +169,30 @@ def m005_owners(db: Database) -> None:
     db.execute("ALTER TABLE uploads ADD COLUMN owner TEXT")
 
 
-_STEPS: Final = (m001_facts, m002_notes, m003_sets, m004_methods, m005_owners)
+@migrations()
+def m006_datasets(db: Database) -> None:
+    """Pieces of files, Files that were there already, and where a set's manifest is.
+
+    ``unchecked`` are files whose content is to be checked before they begin.
+    ``cut_size`` and ``cut_lines`` are what a file was cut by, so that it is cut alike again.
+    ``md5`` of an ending is that of a File that was reused, which no ask of its job has.
+    ``links`` is what the way to a place carried the last time, in bytes a second.
+    """
+    for change in (
+        "ALTER TABLE jobs ADD COLUMN first_line INTEGER",
+        "ALTER TABLE jobs ADD COLUMN lines INTEGER",
+        "ALTER TABLE jobs ADD COLUMN cut_size INTEGER",
+        "ALTER TABLE jobs ADD COLUMN cut_lines INTEGER",
+        "ALTER TABLE jobs ADD COLUMN unchecked INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE endings ADD COLUMN reused INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE endings ADD COLUMN md5 TEXT",
+        "CREATE TABLE sets (set_id TEXT PRIMARY KEY, manifest BLOB, skip_existing INTEGER) STRICT",
+        "CREATE TABLE links (base_url TEXT PRIMARY KEY, rate REAL NOT NULL, noted_at REAL) STRICT",
+    ):
+        db.execute(change)
+
+
+_STEPS: Final = (m001_facts, m002_notes, m003_sets, m004_methods, m005_owners, m006_datasets)
 
 
 def open_database(path: Path) -> Database:

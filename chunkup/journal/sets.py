@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 from chunkup.journal.facts import read_jobs, write_job
 from chunkup.journal.names import new_id
-from chunkup.models import Job, RemoteFile
+from chunkup.models import Job, RemoteFile, Split
 
 
 class Standing(StrEnum):
@@ -40,15 +40,22 @@ class Adopted:
 class Suspect:
     """A finished job whose file has another time now; ``md5`` is that of what was sent."""
 
-    job_id: str
-    path: str
+    job: Job
     md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a set was asked to be sent, beyond its jobs; ``manifest`` is an absolute path."""
+
+    manifest: str | None = None
+    skip_existing: bool = False
 
 
 _ENDED = """
     SELECT kind, file, printed, set_id,
-        (SELECT md5 FROM asks WHERE job_id = jobs.id ORDER BY generation DESC, number DESC LIMIT 1)
-            AS md5
+        coalesce(endings.md5, (SELECT md5 FROM asks WHERE job_id = jobs.id
+            ORDER BY generation DESC, number DESC LIMIT 1)) AS md5
     FROM jobs LEFT JOIN endings ON endings.job_id = jobs.id WHERE jobs.id = ?
 """
 _UNFINISHED = """
@@ -87,8 +94,14 @@ def adopt_all(
             if home is None:
                 again = old is not None and unfinished(db, old.set_id)
                 home = old.set_id if old is not None and again else job.set_id
-            for failed in [like for like in same_as(db, job) if _kind(db, like.id) == "failed"]:
-                _leave(db, failed)  # what is made good keeps no set unfinished
+            for like in _alike(db, job):
+                kind, failed = _kind(db, like.id), _kind(db, like.id) == "failed"
+                recut = job.split is not None and like.identity not in found
+                # What is made good keeps no set unfinished, nor a file that goes in other pieces.
+                if (failed and like.identity == job.identity) or (
+                    recut and kind is not None and (failed or like.split is not None)
+                ):
+                    _leave(db, like)
             if old is not None and old.set_id == home:
                 member = Adopted(succeed(db, old, job), Standing.NEW)
             else:
@@ -108,8 +121,62 @@ def suspects(db: Database, wanted: Sequence[Job]) -> list[Suspect]:
         row = next(db.query(_ENDED, [before.id]))
         whole = before.fingerprint.size == job.fingerprint.size
         if row["kind"] == "completed" and row["md5"] and whole and unfinished(db, before.set_id):
-            found[before.id] = Suspect(before.id, job.path, row["md5"])
+            found[before.id] = Suspect(before, row["md5"])
     return list(found.values())
+
+
+def superseded(db: Database, wanted: Sequence[Job]) -> list[Job]:
+    """Open pieces of the wanted files that were cut otherwise, oldest first."""
+    found: dict[str, Job] = {}
+    identities = {job.identity for job in wanted}
+    for job in {job.wish: job for job in wanted if job.split is not None}.values():
+        for other in _alike(db, job):
+            if other.split and other.identity not in identities and _kind(db, other.id) is None:
+                found[other.id] = other
+    return list(found.values())
+
+
+def cut_before(db: Database, job: Job) -> Split | None:
+    """How the file of this job was cut the last time, if it was and pieces of it are open."""
+    for other in reversed(_alike(db, job)):
+        if other.split and _kind(db, other.id) is None:
+            return other.split
+    return None
+
+
+def seen_before(db: Database, job: Job) -> Job | None:
+    """The last job of this very file, as it is, that passed or went without the check."""
+    for other in reversed(_alike(db, job)):
+        same = other.fingerprint == job.fingerprint and not other.check
+        if same and _kind(db, other.id) in {None, "completed"}:
+            return other
+    return None
+
+
+def _alike(db: Database, job: Job) -> list[Job]:
+    """Every job of this file and wish, however it is cut; oldest first."""
+    found = read_jobs(db, "path = ?", [os.fsencode(job.path)])
+    return [other for other in found if other.wish == job.wish]
+
+
+def keep_habits(db: Database, set_id: str, habits: Habits) -> None:
+    """Whoever goes on with the set does it so."""
+    manifest = None if habits.manifest is None else os.fsencode(habits.manifest)
+    db.execute(
+        "INSERT OR REPLACE INTO sets (set_id, manifest, skip_existing) VALUES (?, ?, ?)",
+        [set_id, manifest, int(habits.skip_existing)],
+    )
+
+
+def habits(db: Database, set_id: str) -> Habits:
+    """How a set was asked to be sent."""
+    row = db.execute(
+        "SELECT manifest, skip_existing FROM sets WHERE set_id = ?", [set_id]
+    ).fetchone()
+    if row is None:
+        return Habits()
+    manifest, skip = row
+    return Habits(None if manifest is None else os.fsdecode(manifest), bool(skip))
 
 
 def unfinished(db: Database, set_id: str) -> bool:

@@ -121,6 +121,7 @@ class Profile:
     retries: int | None = None
     stall_timeout: float | None = None
     offline_wait: float | None = None
+    limit_rate: float | None = None
     part_limit: int | None = None
     upload_limit: int | None = None
     file_limit: int | None = None
@@ -183,5 +184,6 @@ class Profile:
             "retries": self.retries,
             "stall_timeout": self.stall_timeout,
             "offline_wait": self.offline_wait,
+            "limit_rate": self.limit_rate,
         }
         return {name: value for name, value in said.items() if value is not None}

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from chunkup.errors import BadOption
-from chunkup.models import METHODS
+from chunkup.models import LEAST_RATE, METHODS
 from chunkup.profile import ENV, HEADER_NAME, VARIABLE, Header, Profile, make_header
 from chunkup.providers import PRESETS
 from chunkup.providers.dialect import Auth
-from chunkup.text import parse_duration, parse_size, printable
+from chunkup.text import parse_duration, parse_rate, parse_size, printable
 
 
 def _text(value: object) -> str:
@@ -84,6 +84,15 @@ def _duration(*, zero: bool) -> Callable[[object], float]:
     return read
 
 
+def _rate(value: object) -> float:
+    if not isinstance(value, str):
+        raise ValueError('is to be a rate in quotes, such as "5MB/s" or "40Mbit/s"')  # noqa: TRY004  (the same)
+    rate = parse_rate(value)
+    if rate < LEAST_RATE:
+        raise ValueError(f'is to be "{LEAST_RATE >> 10}KiB/s" or more')
+    return rate
+
+
 def _preset(value: object) -> str:
     if not isinstance(value, str) or value not in PRESETS:
         raise ValueError(f"is to be one of {', '.join(sorted(PRESETS))}")
@@ -136,6 +145,7 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "retries": _whole(0, 100),
     "stall_timeout": _duration(zero=False),
     "offline_wait": _duration(zero=True),
+    "limit_rate": _rate,
 }
 _LIMITS: Final[dict[str, Callable[[object], Any]]] = {
     "part": _size,

@@ -58,6 +58,9 @@ class Provider:
         stamps: Whether a File has the very moment of creation that its Upload has, as all public
             recordings of the official API show. Other servers may, and may take the moment at
             which the File is made.
+        requests: Whether a line of a batch is a whole request, with method, url and model; else
+            only its id and body, and the rest is said when the batch is made.
+        endpoints: The urls that such lines may have; empty where no source has them all.
         facts: Where all this is from.
     """
 
@@ -76,4 +79,6 @@ class Provider:
     labels: bool = True
     paging: Paging = Paging.CURSOR
     stamps: bool = False
+    requests: bool = True
+    endpoints: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()

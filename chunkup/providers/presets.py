@@ -15,6 +15,10 @@ OFFICIAL: Final = "https://api.openai.com/v1"
 _READ: Final = "2026-11-21"
 _SIX: Final = ("batch", "user_data", "fine-tune", "vision", "assistants", "evals")
 _BATCH_200: Final = (("batch", 200 * 10**6),)
+_ENDPOINTS: Final = (
+    *("/v1/responses", "/v1/chat/completions", "/v1/embeddings", "/v1/completions"),
+    *("/v1/moderations", "/v1/images/generations", "/v1/images/edits", "/v1/videos"),
+)
 
 
 def _fact(about: str, says: str, source: str) -> Fact:
@@ -26,17 +30,27 @@ OPENAI: Final = Provider(
     name="openai",
     title="OpenAI",
     base_url=OFFICIAL,
-    limits=Limits(part=PART_SIZE, upload=8 * GIB, file=512 * MIB, by_purpose=_BATCH_200),
+    limits=Limits(
+        part=PART_SIZE,
+        upload=8 * GIB,
+        file=512 * MIB,
+        by_purpose=_BATCH_200,
+        records=(("batch", 50_000),),
+        inputs=50_000,
+    ),
     hosts=(".api.openai.com",),
     key="OPENAI_API_KEY",
     uploads=True,
     purposes=_SIX,
     stamps=True,
+    endpoints=_ENDPOINTS,
     facts=(
         # "8 GB" is nowhere defined.
         _fact("limits", "8 GB an Upload, 64 MB a part", _OPENAI),
         _fact("limits", "512 MB a File in one request", _OPENAI),
-        _fact("limits", "batch files of 200 MB", _OPENAI),
+        _fact("limits", "batch files of 200 MB and 50,000 lines", _OPENAI),
+        _fact("limits", "50,000 inputs in all lines of a batch of embeddings", _OPENAI),
+        _fact("endpoints", ", ".join(_ENDPOINTS), _OPENAI),
         _fact("uploads", "four POSTs: create, add part, complete, cancel", _OPENAI),
         _fact("purposes", "six on POST /files; four in the schema of POST /uploads", _OPENAI),
         _fact("key", "OPENAI_API_KEY", "openai/openai-python e43b422, README"),
@@ -56,6 +70,7 @@ COMPATIBLE: Final = replace(
     key=None,
     uploads=None,
     stamps=False,
+    endpoints=(),
     facts=(),
 )
 

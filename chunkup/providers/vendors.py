@@ -106,6 +106,7 @@ MISTRAL: Final = Provider(
     purposes=("fine-tune", "batch", "ocr", "audio"),
     expires=False,
     paging=Paging.PAGES,
+    requests=False,
     facts=(
         _fact("limits", "512 MB a file", _LA_PLATEFORME),
         _fact("key", "MISTRAL_API_KEY", _LA_PLATEFORME),
@@ -113,6 +114,11 @@ MISTRAL: Final = Provider(
         _fact("purposes", "fine-tune, batch, ocr, audio", _LA_PLATEFORME),
         _fact("expires", "a parameter of its own, expiry, and no expires_after", _LA_PLATEFORME),
         _fact("paging", "page and page_size from 0, and the total", _LA_PLATEFORME),
+        _fact(
+            "requests",
+            "a line of a batch has custom_id and body; url and model belong to the job",
+            "docs.mistral.ai/studio-api/batch-processing",
+        ),
         _fact("quirk", "ids are UUIDs; bytes may be null in a list", _LA_PLATEFORME),
     ),
 )

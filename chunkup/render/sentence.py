@@ -49,6 +49,9 @@ def sentence(event: events.Event, *, many: bool = False) -> str | None:
         case events.JobStarted(parts=parts, size=size):
             count = "1 part" if parts == 1 else f"{parts} parts"
             return f"uploading {name} as job {event.job}: {count}, {size_text(size)}"
+        case events.UploadExpired(upload_id="", reason=reason, lost=lost):
+            vain = f"; {size_text(lost)} were sent in vain" if lost else ""
+            return f"{who}: {printable(reason, 80)}{vain}"
         case events.UploadExpired(reason=reason, lost=lost, upload_id=upload):
             again = f"; {size_text(lost)} are sent again" if lost else ""
             return f"{who}: Upload {printable(upload, 80)} is over ({printable(reason, 80)}){again}"
@@ -67,6 +70,9 @@ def sentence(event: events.Event, *, many: bool = False) -> str | None:
                 f"{who}: at {size_text(rate)}/s the Upload expires{late}; "
                 "a faster link or a smaller file would do"
             )
+        case events.Finding(code=code, message=message, line=line, level=level):
+            where = name if line is None else f"{name}:{line}"
+            return f"{where}: {level}[{printable(code, 80)}]: {printable(message)}"
         case events.Completing() if many:
             return None
         case events.Completing():

@@ -186,6 +186,8 @@ class Tally:
         if isinstance(event, events.JobStarted):
             self._start(event)
             return
+        if isinstance(event, events.Finding):
+            return  # about the content, and not about how far it is
         standing = self._jobs.get(event.job)
         if standing is None:
             if isinstance(event, events.Completed) and event.reused and self._uncounted:

@@ -24,10 +24,11 @@ from many import (
     working,
 )
 
-from chunkup.dataset import Selection, asked_for, label, named, unfinished
+from chunkup.asked import asked_for
 from chunkup.engine import Engine, Orders
 from chunkup.errors import JobEnded, SourceChanged
 from chunkup.machine import Phase
+from chunkup.selection import Selection, label, named, unfinished
 
 DAY = 86400.0
 
@@ -250,7 +251,7 @@ async def test_what_waits_in_another_process_is_held_too(
     held = hold(house, "create")
     async with working(house, journal) as engine:
         async with elsewhere(house, journal, paths) as process:
-            await held.are(8)
+            await held.are(3)
             selection = await unfinished(engine, any_age=False)
             assert len(selection.held) == 12
             assert (names(selection), selection.left) == ([], [])

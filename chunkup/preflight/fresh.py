@@ -1,0 +1,116 @@
+"""A file that comes to be under its name all at once, or not at all, and over no other."""
+
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from chunkup.errors import BadOption, Stopped
+from chunkup.models import Fingerprint
+from chunkup.source import fingerprint_of
+from chunkup.text import printable
+
+
+def free(target: Path) -> None:
+    """See that a new file can have this path.
+
+    Raises:
+        BadOption: Something is there already, or there is no such folder.
+    """
+    if os.path.lexists(target):
+        raise _taken(target)
+    if not target.parent.is_dir():
+        raise BadOption(f"there is no folder {printable(str(target.parent))}")
+
+
+def _taken(target: Path) -> BadOption:
+    return BadOption(f"{printable(str(target))} is there already", hint="give another path")
+
+
+class Fresh:
+    """What is written so far, under a hidden name in the same folder, for this user alone.
+
+    Raises:
+        Stopped: The disk takes no more, at any of its calls.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+
+    def __enter__(self) -> Self:
+        try:
+            number, self.path = tempfile.mkstemp(prefix=".chunkup-", dir=self._target.parent)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._file = os.fdopen(number, "wb")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):  # what is not written yet is not wanted any more
+            self._file.close()
+        with suppress(FileNotFoundError):
+            os.unlink(self.path)  # noqa: PTH108  (a path as mkstemp gives it)
+
+    def write(self, data: bytes) -> None:
+        """Append to it."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def seal(self, mode: int) -> Fingerprint:
+        """Have all of it on the disk, for those whom the bits of ``mode`` name."""
+        try:
+            self._file.flush()
+            os.fchmod(self._file.fileno(), stat.S_IMODE(mode) & 0o777)
+            os.fsync(self._file.fileno())
+            return fingerprint_of(os.fstat(self._file.fileno()))
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def publish(self) -> None:
+        """Give it its name.
+
+        Raises:
+            BadOption: Something came to be there meanwhile.
+        """
+        try:
+            os.link(self.path, self._target)
+        except FileExistsError:
+            raise _taken(self._target) from None
+        except OSError:
+            self._rename()  # a file system without links, as on memory sticks
+
+    def withdraw(self) -> None:
+        """Take the name away again."""
+        self._target.unlink(missing_ok=True)
+
+    def _rename(self) -> None:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        try:
+            # As a link would: whoever makes the name first has it.
+            os.close(os.open(self._target, flags, 0o600))
+        except FileExistsError:
+            raise _taken(self._target) from None
+        except OSError as error:
+            raise self._failed(error) from error
+        try:
+            os.replace(self.path, self._target)  # noqa: PTH105  (as above)
+        except OSError as error:
+            self.withdraw()
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> Stopped:
+        return Stopped(
+            f"{printable(str(self._target))} cannot be written: {error.strerror or error}; "
+            "nothing of it is kept",
+            hint="make room there, or give another path, and run the same command again",
+        )
