@@ -408,3 +408,38 @@ async def test_a_single_file_that_fails_needs_no_name_before_its_error(shell: Sh
     done = await shell.upload("rejected.bin")
     assert done.code == 1
     assert "\nerror[rejected]: the server" in f"\n{done.err}"
+
+
+# --- what is said of a set ------------------------------------------------------------------------
+
+
+async def test_what_was_there_already_is_counted(shell: Shell) -> None:
+    shell.make(*MANY[:4])
+    assert (await shell.run("upload", *MANY[:3], *AS_USED)).code == 0
+    done = await shell.run("upload", *MANY[:4], *AS_USED, "--skip-existing")
+    assert done.code == 0, done.err
+    assert "3 of 4 files were there already and not sent" in done.err
+    assert len(pairs(done.out)) == len(shell.house.files) == 4
+    again = await shell.run("upload", *MANY[:4], *AS_USED, "--skip-existing", "--quiet")
+    assert (again.out, again.err) == (done.out, "")
+
+
+async def test_pieces_of_one_file_are_called_so(shell: Shell) -> None:
+    body = {"model": "m", "input": "x" * 2000}
+    request = {"method": "POST", "url": "/v1/responses", "body": body}
+    lines = [json.dumps({"custom_id": f"r{number}", **request}) for number in range(40)]
+    (shell.folder / "big.jsonl").write_text("\n".join(lines) + "\n")
+    held, go = hold_parts_after(shell.house, 5)
+    words = ("big.jsonl", "-p", "batch", "--part-size", "1000", "--split-lines", "8")
+    process = await shell.start("upload", *words)
+    await held.wait()
+    process.send_signal(signal.SIGKILL)
+    await process.communicate()
+    shell.house.intercept = None
+    go.set()
+    done = await shell.run("resume")
+    assert done.code == 0, done.err
+    assert f"continue 5 pieces of {shell.folder}/big.jsonl (" in done.err
+    assert [name for _, name in pairs(done.out)] == [
+        f"big-0000{number}-of-00005.jsonl" for number in range(1, 6)
+    ]

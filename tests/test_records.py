@@ -451,3 +451,13 @@ def test_a_file_that_will_be_cut_may_be_large_and_elsewhere_a_name_is_only_a_war
     assert outside("batch", "a.jsonl", "text/jsonl", size, OPENAI.limits, OPENAI, split=True) == []
     (finding,) = outside("batch", "a.bin", "", 10, COMPATIBLE.limits, COMPATIBLE)
     assert not finding.error
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [("/v1/moderations", False), ("/v1/images/generations", False), ("/v1/responses", True)],
+)
+def test_some_requests_may_leave_the_model_to_the_server(url: str, *, error: bool) -> None:
+    data = file_of(row(1, url=url, body={"input": "x"}), row(2, url=url, body={"input": "y"}))
+    told = brief(found(data))
+    assert told == [("missing_required_parameter", line, error) for line in (1, 2)]

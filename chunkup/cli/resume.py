@@ -282,5 +282,7 @@ def _files(lines: "Sequence[JobLine]") -> str:
 
     first, size = lines[0].job, size_text(sum(line.job.size for line in lines))
     if len(lines) == 1:
-        return f"{first.id} ({printable(first.path, 200)}, {size})"
+        return f"{first.id} ({printable(first.shown, 200)}, {size})"
+    if all(line.job.cut and line.job.path == first.path for line in lines):
+        return f"{len(lines)} pieces of {printable(first.path, 200)} ({size})"
     return f"{len(lines)} files of one command ({printable(first.path, 200)} and others, {size})"

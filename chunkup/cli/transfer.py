@@ -29,6 +29,7 @@ from chunkup.errors import (
     Unauthorized,
 )
 from chunkup.events import Event, Summary
+from chunkup.journal import Standing
 from chunkup.listener import careful
 from chunkup.models import Job, RemoteFile
 from chunkup.render import make_renderer
@@ -71,6 +72,8 @@ class Transfer:
         self._errors: list[ChunkupError] = []
         self._alike: Counter[tuple[str, str]] = Counter()
         self._counts: Counter[str] = Counter()
+        # Files that another job had made of the same content.
+        self._found_there = 0
 
     def carry_out(
         self,
@@ -126,6 +129,8 @@ class Transfer:
         async with aclosing(task.dataset.results(careful(self.watch))) as results:
             async for place, result in results:
                 self._count(result)
+                fresh = task.dataset.members[place].adopted.standing is not Standing.DONE
+                self._found_there += result.reused and fresh
                 if result.error is not None:
                     self._say(result, task.dataset.members[place].job, result.error)
                 for due in order.due(place, result):
@@ -135,9 +140,14 @@ class Transfer:
             if count > _ALIKE:
                 more = count - _ALIKE
                 say(code, f"the same for {more} more file{'s' * (more > 1)}")
-        if len(task.dataset.members) > 1 and self._errors and not self._quiet:
+        files, there = len(task.dataset.members), self._found_there
+        if files > 1 and there and not self._quiet:
             self._renderer.pause()
-            click.echo(self._balance(len(task.dataset.members)), err=True)
+            are = "was" if there == 1 else "were"
+            click.echo(f"{there} of {files} files {are} there already and not sent", err=True)
+        if files > 1 and self._errors and not self._quiet:
+            self._renderer.pause()
+            click.echo(self._balance(files), err=True)
 
     def _balance(self, files: int) -> str:
         """How a command with many files ended that did not end well."""

@@ -14,6 +14,8 @@ from chunkup.records.lines import UNUSUAL, Block, parse
 Seen = Callable[[str, int, int], None]
 
 _EMBEDDINGS: Final = "/embeddings"
+# Whose requests may leave the model to the server: OpenAI API reference, what each one requires.
+_MODEL_OF_THEIRS: Final = ("/moderations", "/images/generations", "/images/edits", "/videos")
 # Azure's way, and that of some others.
 _KNOWN: Final = {*OPENAI.endpoints, *(url.removeprefix("/v1") for url in OPENAI.endpoints)}
 
@@ -200,7 +202,8 @@ class Batch:
             return []
         model = body.get("model")
         if model is None:
-            return [_missing("body.model")]
+            sure = not str(record.get("url")).endswith(_MODEL_OF_THEIRS)
+            return [("missing_required_parameter", "body.model is missing", sure)]
         if not isinstance(model, str):
             return [("invalid_request", f"body.model is {shown(model)}, not a string", True)]
         first, self._model = self._model, self._model if self._model is not None else model

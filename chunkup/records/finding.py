@@ -117,7 +117,8 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "missing_required_parameter": Code(
             "`method`, `url`, `body`, `body.model`, or a field that the format of a fine-tuning "
             "example has, is missing",
-            purposes=("batch", "fine-tune"),
+            "error; a model for moderations, images and videos only a warning",
+            ("batch", "fine-tune"),
         ),
         "invalid_method": Code(
             "`method` is not `POST`", "error; in small letters only at OpenAI", _BATCH
