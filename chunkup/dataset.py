@@ -122,9 +122,15 @@ class Dataset:
         roll = await Roll.open(journal, [member.job for member in self.members])
         try:
             await journal.reserve(ids)
+            done: dict[str, dict[str, int]] = {}
             for place, member in enumerate(self.members):
                 if member.adopted.standing is Standing.DONE:
-                    await roll.add({member.job.id: place}, member.job.set_id)
+                    done.setdefault(member.job.set_id, {})[member.job.id] = place
+            for set_id, jobs in done.items():
+                # At once: a manifest puts what is new behind what it knows to come before it.
+                await roll.add(jobs, set_id)
+            for place, member in enumerate(self.members):
+                if member.adopted.standing is Standing.DONE:
                     yield place, await self._through(_reused(member, emit))
             async for index, result in self._run(going, running, emit):
                 member = going[index]

@@ -474,3 +474,18 @@ async def test_the_first_that_fails_can_stop_the_others(
         # What was stopped can be gone on with.
         batch(Path(bad), range(9))
         assert len(await send(engine, paths, Manner())) == 31
+
+
+async def test_a_manifest_that_was_cut_short_by_a_kill_comes_in_order(
+    house: House, journal: Path, tmp_path: Path
+) -> None:
+    path, manifest = batch(tmp_path / "big.jsonl", range(60)), tmp_path / "m.jsonl"
+    manner = Manner(split=TENS, manifest=manifest)
+    async with working(house, journal) as engine:
+        results = await run_all(await asked_for(engine, [path], BATCH, manner))
+        lines = manifest.read_text().splitlines(keepends=True)
+        assert len(lines) == 6
+        manifest.write_text(lines[-1])  # as if the last piece had come first, and then the kill
+        again = await run_all(await asked_for(engine, [path], BATCH, manner))
+    assert [one.file for one in again] == [one.file for one in results]
+    assert manifest.read_text().splitlines(keepends=True) == lines

@@ -352,8 +352,11 @@ def test_a_person_is_asked(desk: Desk, answer: str, code: int, left: int) -> Non
             # The blank is the last thing before it reads: an earlier Ctrl-C can be lost in Python.
             terminal.until(lambda it: it.seen.endswith(b"delete these 2 Files for ever? [y/N]: "))
             assert all(file_id in terminal.text for file_id in ids)
-            terminal.type(answer)
-            assert terminal.end() == code
+            if answer == "\x03":
+                assert terminal.insist(answer) == code
+            else:
+                terminal.type(answer)
+                assert terminal.end() == code
         assert len(list(uploader.files.list())) == left
 
 

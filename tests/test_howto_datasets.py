@@ -96,6 +96,7 @@ async def test_a_dataset_of_gigabytes(shell: Shell) -> None:
 async def test_the_readme(shell: Shell) -> None:
     text = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
     text = text.partition("## A dataset\n")[2].partition("\n## ")[0]
+    prepare(shell, text)
     lines = [line(number) for number in range(LINES)]
     (shell.folder / "big.jsonl").write_text("\n".join(lines) + "\n")
     (shell.folder.parent / "config.toml").write_text(LITTLE)

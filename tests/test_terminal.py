@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +80,17 @@ class Terminal:
         while self._read(PATIENCE):
             continue
         return self.process.wait(PATIENCE)
+
+    def insist(self, keys: str) -> int:
+        """Type them until the command ends; the exit code.
+
+        A Ctrl-C that comes just before Python reads is lost there, and a person presses it again.
+        """
+        while self.process.poll() is None:
+            self.type(keys)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+        return self.end()
 
     def type(self, keys: str) -> None:
         os.write(self.controller, keys.encode())
