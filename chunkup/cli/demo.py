@@ -89,9 +89,7 @@ class _Stage:
         self._part_size = min(64 << 20, max(1, -(-self._size // _PARTS)))
         self._journal = folder / "state" / "journal.db"
         self._received = 0
-        self._held = 0
         self._killed = asyncio.Event()
-        self._quiet = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         from chunkup.server.app import create_app, start
@@ -118,14 +116,7 @@ class _Stage:
         @web.middleware
         async def hold(request: web.Request, handler: "Handler") -> web.StreamResponse:
             if request.path.endswith("/parts") and self._received >= _KILL_AT * self._size:
-                self._held += 1
-                try:
-                    await self._killed.wait()
-                    return await handler(request)
-                finally:
-                    self._held -= 1
-                    if not self._held:
-                        self._quiet.set()
+                await self._killed.wait()
             return await handler(request)
 
         return hold
@@ -157,7 +148,7 @@ class _Stage:
             _step(f"kill -9 {uploader.pid}")
             self._killed.set()
             # What the dead process had put on the wire arrives still, and is nobody's doing.
-            await self._quiet.wait()
+            await self._quiet()
             (line,) = await journal.lines()
         finally:
             await journal.close()
@@ -168,6 +159,11 @@ class _Stage:
         self._stored = {part.id for part in self._store.parts()}
         self._receipts = line.done
         return line
+
+    async def _quiet(self) -> None:
+        """Wait until the server has closed every connection that the dead process left."""
+        while self._runner.server is not None and self._runner.server.connections:  # noqa: ASYNC110  (aiohttp tells nobody)
+            await asyncio.sleep(0.01)
 
     async def _far_enough(self, journal: "Journal") -> bool:
         return any(line.done >= _KILL_AT * self._size for line in await journal.lines())
