@@ -11,11 +11,17 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from chunkup.shortage import begin
+
 _Result = TypeVar("_Result")
 
 
 async def aside(work: Callable[[], _Result]) -> _Result:
-    """Carry it out on a thread of its own; who is cancelled meanwhile leaves it to itself."""
+    """Carry it out on a thread of its own; who is cancelled meanwhile leaves it to itself.
+
+    Raises:
+        Stopped: There is no thread to be had; or what ``work`` raises.
+    """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[_Result] = loop.create_future()
 
@@ -27,5 +33,5 @@ async def aside(work: Callable[[], _Result]) -> _Result:
         with suppress(RuntimeError):  # the loop is closed: nobody wants to know any longer
             loop.call_soon_threadsafe(lambda: None if answer.done() else settle())
 
-    threading.Thread(target=run, name="chunkup-aside", daemon=True).start()
+    begin(threading.Thread(target=run, name="chunkup-aside", daemon=True))
     return await answer

@@ -105,16 +105,20 @@ class FormBody(Payload):
         """Send it all; called by aiohttp with the length that it announced."""
         self._transport = writer.transport
         _linger(self._transport, on=False)
-        self._idle.clear()
         digest = xxh3_128()
+        self._idle.clear()
         try:
             await writer.write(self._head)
+            self._waiting = True
             async for chunk in self._chunks:
+                self._waiting = False
                 digest.update(chunk)
                 for piece in self._slices(chunk):
                     await self._leave(len(piece))
                     await writer.write(piece)
                     self._handed += len(piece)
+                self._waiting = True
+            self._waiting = False
             found = digest.hexdigest()
             if self._ending is not None:
                 await self._ending(found)
@@ -155,7 +159,7 @@ class FormBody(Payload):
 
     @property
     def resting(self) -> bool:
-        """Whether the peer had all that was written, and more may not go out yet.
+        """Whether the peer had all that was written, and more may not go out yet, or is not read.
 
         As of the last call of :meth:`acknowledged`.
         """

@@ -12,7 +12,7 @@ from chunkup.machine import Failed, Phase
 from chunkup.models import Job, Split
 from chunkup.preflight import Report, Wish, survey
 from chunkup.providers import Provider
-from chunkup.source import look_again
+from chunkup.source import looked
 from chunkup.spool import STANDARD_INPUT
 
 
@@ -89,7 +89,7 @@ async def check_before(ledger: Ledger, provider: Provider) -> None:
     job = ledger.job
     if not job.check or ledger.state.phase is not Phase.NEW or ledger.state.generation:
         return
-    found = look_again(job.path)
+    found = (await looked(job.path)).fingerprint
     if found.size != job.fingerprint.size:
         return  # it is another file by now, which is for the proof to say
     report = await examine(replace(job, fingerprint=found), provider, ledger.emit)

@@ -8,7 +8,7 @@ that starts the same command meets an owner instead of half of the work.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,10 +21,11 @@ from chunkup.errand import Errand
 from chunkup.errors import ChunkupError
 from chunkup.existing import Existing, existing
 from chunkup.intake import in_one_request
-from chunkup.journal import Adopted, Standing
+from chunkup.journal import Adopted, Journal, Standing
 from chunkup.ledger import Emit
 from chunkup.listener import tell_reused
 from chunkup.models import Job, Plan, RemoteFile
+from chunkup.outlast import outlast
 from chunkup.processing import wait_processed
 from chunkup.roll import Roll, entries
 
@@ -143,13 +144,8 @@ class Dataset:
                     break
             await roll.close()
         finally:
-            with suppress(ChunkupError):
-                await roll.close()
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
-            await journal.unreserve(ids)
+            # A second cancellation must not keep what waits claimed for as long as we live.
+            await outlast(_tidy(journal, roll, running, ids))
 
     async def _existing(self, going: Sequence[Member]) -> dict[str, Existing]:
         """By set, what may be there already, for sets that are not to send such again."""
@@ -240,6 +236,20 @@ class Dataset:
             return replace(result, file=await wait_processed(shop.api, Errand(shop), file))
         except ChunkupError as error:
             return replace(result, file=None, error=error)
+
+
+async def _tidy(
+    journal: Journal, roll: Roll, running: Collection[asyncio.Task[Result]], ids: Sequence[str]
+) -> None:
+    with suppress(ChunkupError):
+        await roll.close()
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
+    # Each job has said what became of it; where the disk failed they are nobody's nevertheless.
+    with suppress(ChunkupError):
+        await journal.unreserve(ids)
 
 
 def _reused(member: Member, emit: Emit) -> Result:

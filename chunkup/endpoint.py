@@ -23,6 +23,7 @@ from chunkup.providers import OFFICIAL, PRESETS, Auth, Provider, provider_at
 from chunkup.proxies import Proxies, here
 from chunkup.text import printable
 from chunkup.trust import Trust, trust_of
+from chunkup.veil import Veiled, unseen
 
 # What the client itself says of a request; a second opinion would break it.
 _FORBIDDEN: Final = frozenset(
@@ -75,7 +76,7 @@ class Endpoint:
     trust: Trust = field(default_factory=Trust)
     proxies: Proxies = field(default_factory=Proxies)
 
-    async def target(self, method: str, path: str) -> tuple[str, dict[str, str]]:
+    async def target(self, method: str, path: str) -> tuple[str, Veiled]:
         """The URL and the headers of one request, with the key as it is now.
 
         Raises:
@@ -84,11 +85,11 @@ class Endpoint:
         """
         if self.signer is not None:
             url, signed = await self.signer.sign(method, path)
-            return url, merged(signed, dict(self.extra))
+            return url, Veiled(merged(signed, dict(self.extra)))
         url = self.base_url + path
         if self.query:
             url += f"?{urlencode(self.query)}"
-        ours: dict[str, str] = {}
+        ours = Veiled()
         if self.key is not None:
             key = await self.key.now()
             if self.auth is Auth.API_KEY:
@@ -99,7 +100,7 @@ class Endpoint:
             ours["OpenAI-Organization"] = self.organization
         if self.project:
             ours["OpenAI-Project"] = self.project
-        return url, merged(dict(self.extra), ours)
+        return url, Veiled(merged(dict(self.extra), ours))
 
     async def account(self, salt: bytes) -> Account:
         """Whose jobs these are, with nothing in it that opens a door.
@@ -122,6 +123,7 @@ class Endpoint:
         )
 
 
+@unseen
 def resolve(  # noqa: PLR0913  (each is one thing that a user may set)
     *,
     base_url: str | None = None,

@@ -40,8 +40,9 @@ from chunkup.planner import plan
 from chunkup.pool import SlotPool
 from chunkup.retry import Policy
 from chunkup.run import Run
+from chunkup.shortage import affordable, shortage
 from chunkup.slots import Slots
-from chunkup.source import Readers, inspect, look_again, md5_of
+from chunkup.source import Readers, inspect, looked, md5_of
 from chunkup.spool import Spool
 from chunkup.stops import Home, Stops
 
@@ -174,7 +175,17 @@ class Engine:
             if await md5_of(suspect.job.path, inspect(suspect.job.path)[1], suspect.job.span)
             == suspect.md5
         ]
-        return await journal.adopt_all(wanted, proven=proven, fresh=fresh)
+        mortal = not fresh and await journal.mortal(wanted)
+        now = await self._server_now() if mortal else None
+        return await journal.adopt_all(wanted, proven=proven, fresh=fresh, now=now)
+
+    async def _server_now(self) -> float:
+        """The server's time, by which a File is over; ours where it cannot be asked."""
+        api = self.workshop.api
+        if not api.transport.knows_time:
+            with suppress(ChunkupError):  # a refusal tells the time as well
+                await api.list_files(None, None, limit=1)
+        return api.server_now()
 
     # --- runs -------------------------------------------------------------------------------
 
@@ -192,9 +203,12 @@ class Engine:
         if continued and await self._outdated(job, wanted.fingerprint):
             job, continued = await self._follow(job, wanted, emit), False
         try:
+            if job.cut:
+                await self._see_cut(job, wanted.fingerprint, between_runs=False)
             return job, await self._carry_out(job, emit, continued=continued)
         except SourceChanged as error:
             if not error.between_runs:
+                error.job_id = job.id
                 tell_end(job, error, emit)
                 raise
             job = await self._follow(job, wanted, emit)
@@ -209,24 +223,25 @@ class Engine:
             ChunkupError: As :meth:`chunkup.AsyncUploader.upload`.
         """
         try:
-            if continued and job.cut and orders.source is None:
-                await self._see_cut(job)
+            if job.cut and orders.source is None:
+                await self._see_cut(job, job.fingerprint, between_runs=continued)
             return await self._carry_out(job, emit, continued=continued, orders=orders)
         except SourceChanged as error:
             error.job_id = job.id
             tell_end(job, error, emit)
             raise
 
-    async def _see_cut(self, job: Job) -> None:
+    async def _see_cut(self, job: Job, cut: Fingerprint, *, between_runs: bool) -> None:
         """See that a piece begins and ends between records still: its receipts cannot tell."""
         line = await (await self.journal()).line(job.id)
         with suppress(SourceGone):  # which the run itself says, if it needs the file
-            found, cut = look_again(job.path), job.fingerprint
-            moved = (found.size, found.mtime_ns) != (cut.size, cut.mtime_ns)
-            if moved and line.phase in {Phase.NEW, Phase.SENDING}:
+            found = (await looked(job.path)).fingerprint
+            if between_runs:  # a remount may move these
+                found = replace(found, inode=cut.inode, device=cut.device)
+            if found != cut and line.phase in {Phase.NEW, Phase.SENDING}:
                 raise SourceChanged(
                     f"{job.path} changed since it was cut, so its pieces may not fit together",
-                    between_runs=True,
+                    between_runs=between_runs,
                     hint="upload it again to send the new content",
                 )
 
@@ -324,6 +339,10 @@ class Engine:
                 with suppress(JournalTrouble):
                     await journal.check(job.id)
                 raise
+            except Exception as error:
+                if lack := shortage(error):
+                    raise lack from error
+                raise
             except asyncio.CancelledError:
                 asked, caller = self._stops.remove(job.id), asyncio.current_task()
                 if not asked or (caller is not None and caller.cancelling()):
@@ -415,11 +434,13 @@ class Engine:
                 trace_configs=self._trace_configs,
             )
             api.open()
-            slots = Slots(workers, options.limit_rate or float("inf"))
+            if (most := affordable(workers)) < workers:
+                log.warning("open files (ulimit -n) are enough for %d workers at most", most)
+            slots = Slots(min(workers, most), options.limit_rate or float("inf"))
             slots.expect(self.part_size)
             self._shop = Workshop(
                 api=api,
-                readers=Readers(),
+                readers=Readers(patience=options.stall_timeout),
                 policy=Policy(options.retries, options.offline_wait),
                 slots=SlotPool(slots, patience=2 * options.stall_timeout),
                 options=options,

@@ -30,8 +30,10 @@ that a second one makes a second File where the first did make one: it is looked
 after a second ``complete`` before it is sent again.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Final, Protocol
 
 from chunkup.errors import (
@@ -47,7 +49,7 @@ from chunkup.errors import (
 )
 from chunkup.machine import CompleteAsked
 from chunkup.models import RemoteFile
-from chunkup.search import SLACK, Reach, Search, minutes
+from chunkup.search import SLACK, WHILE, Reach, Search, minutes
 from chunkup.verdicts import FINAL, Complaint, complaint
 
 # Complaints about an Upload that is over without a File.
@@ -173,7 +175,7 @@ class Finalizer:
             OutcomeUnknown: It cannot be found out.
             ChunkupError: The server cannot be reached to find it out, or will not say.
         """
-        looks = (*self.looks, *self._later()) if asking.single else self.looks
+        looks = chain(self.looks, self._later(asking)) if asking.single else self.looks
         if found := await self.search.look(looks, *asking.moments, ended=asking.single):
             return Done(found, recovered=True)
         if look_only:
@@ -197,10 +199,15 @@ class Finalizer:
             answer,
         )
 
-    def _later(self) -> tuple[float, ...]:
-        """Moments after the first looks, as long as a server's list may lag behind."""
+    def _later(self, asking: Asking) -> Iterator[float]:
+        """Moments after the first looks, as long as a server's list may lag behind the ask.
+
+        Begun once an answer has told the server's time: what was asked long ago is listed by now,
+        and runs that are all stopped early would wait for it anew for ever.
+        """
         since = self.looks[-1] if self.looks else 0.0
-        return tuple(since + moment for moment in minutes(self.patience) if moment > 0)
+        if self._now - max(asking.moments) < WHILE + self.patience:
+            yield from (since + moment for moment in minutes(self.patience) if moment > 0)
 
     async def cancel(self) -> bool:
         """Cancel the Upload; False if it had ended otherwise, perhaps in a File.

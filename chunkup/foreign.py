@@ -21,7 +21,9 @@ from chunkup.errors import (
 )
 from chunkup.models import Answer
 from chunkup.proxies import Proxy
+from chunkup.shortage import shortage
 from chunkup.text import printable
+from chunkup.veil import blank
 
 # Of an answer that is no success, which may be a portal's page: bytes, and seconds to wait.
 _EXCUSE: Final = 64 << 10
@@ -74,43 +76,48 @@ async def mapped(what: str, proxy: Proxy | None = None) -> AsyncIterator[None]:
     Args:
         what: What it asked for, as a sentence says it.
         proxy: What it goes through.
+
+    What it raised keeps no frames: the headers lie open in those of aiohttp.
     """
     try:
         yield
     except aiohttp.ClientHttpProxyError as error:
-        raise _of_proxy(error, proxy) from _bare(error)
+        raise _of_proxy(error, proxy) from blank(_bare(error))
     except aiohttp.ClientConnectorCertificateError as error:
-        raise Untrusted(_doubt(error)) from error
+        raise Untrusted(_doubt(error)) from blank(error)
     except aiohttp.ClientConnectorError as error:
         if (wish := _wish(error)) is not None:
-            raise wish from error
+            raise wish from blank(error)
+        if lack := shortage(error):
+            raise lack from blank(error)
         if proxy is not None and (error.host, error.port) == proxy.place:
             raise Unreachable(
                 f"cannot reach {proxy}: {_reason(error)}", sent=False, offline=_offline(error)
-            ) from error
+            ) from blank(error)
         raise Unreachable(
             f"cannot reach {error.host}: {_reason(error)}", sent=False, offline=_offline(error)
-        ) from error
+        ) from blank(error)
     except aiohttp.ConnectionTimeoutError as error:
         # Whom nothing reaches is in no trouble that asking again could make worse.
         raise Unreachable(
             f"no connection to {proxy or 'the server'} was made in time", sent=False, offline=True
-        ) from error
+        ) from blank(error)
     except TimeoutError as error:
-        raise Unreachable(f"the server did not answer in time when asked to {what}") from error
+        said = f"the server did not answer in time when asked to {what}"
+        raise Unreachable(said) from blank(error)
     except (aiohttp.ClientError, OSError) as error:
         if (wish := _wish(error)) is not None:
-            raise wish from error
+            raise wish from blank(error)
         detail = printable(str(error))
         if isinstance(error, aiohttp.ClientResponseError):
             error, detail = _bare(error), "what came is no answer in HTTP/1"
         detail = detail or type(error).__name__
-        raise Unreachable(f"the connection broke: {detail}") from error
+        raise Unreachable(f"the connection broke: {detail}") from blank(error)
     except RuntimeError as error:
         # What aiohttp says to who reads on of a connection that is gone.
         if str(error) != "Connection closed.":
             raise
-        raise Unreachable("the connection broke in the middle of the answer") from error
+        raise Unreachable("the connection broke in the middle of the answer") from blank(error)
 
 
 def _numbers(error: aiohttp.ClientConnectorError) -> set[int]:

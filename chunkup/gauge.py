@@ -127,5 +127,5 @@ class Gauge:
         if self._fail_if_late:
             raise TooSlow(
                 f"at {size_text(rate)}/s the Upload expires before its end; it takes a "
-                "faster link or smaller files"
+                "faster link or disk, or smaller files"
             )

@@ -42,6 +42,9 @@ class Key:
                 sent=False,
             ) from error
         key = _clean(found)
+        del given, found  # which a traceback could show
+        if key is None:
+            raise _cannot_be()
         self._first = self._first or key
         return key
 
@@ -62,16 +65,20 @@ def key_of(given: str | KeySource | None, environ: Mapping[str, str]) -> Key | N
     if not written:
         return None
     key = _clean(written)
+    if key is None:
+        raise _cannot_be()
     return Key(lambda: key)
 
 
-def _clean(given: object) -> str:
+def _clean(given: object) -> str | None:
     # A key that was read from a file ends in a line end.
     key = given.strip() if isinstance(given, str) else ""
-    if not sendable(key):
-        # The key itself must not stand in the message.
-        raise BadOption("the API key is empty, or has characters that no header can carry")
-    return key
+    return key if sendable(key) else None
+
+
+def _cannot_be() -> BadOption:
+    # The key itself must not stand in the message.
+    return BadOption("the API key is empty, or has characters that no header can carry")
 
 
 def sendable(text: str, also: str = "") -> bool:

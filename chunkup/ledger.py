@@ -6,6 +6,7 @@ parts in flight.
 """
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,8 @@ from typing import Any
 from chunkup import events
 from chunkup.errors import ChunkupError, Interrupted, JournalTrouble
 from chunkup.journal import Journal
-from chunkup.machine import Fact, State, apply, fold
+from chunkup.journal.damage import damaged
+from chunkup.machine import Fact, IllegalFact, State, apply, fold
 from chunkup.models import Job, Source
 from chunkup.text import printable
 
@@ -33,8 +35,16 @@ class Ledger:
         self._journal = journal
 
     async def load(self) -> None:
-        """Fold what earlier runs committed."""
-        self.state = fold(self.job.span, await self._journal.facts(self.job.id))
+        """Fold what earlier runs committed.
+
+        Raises:
+            BadJournal: They cannot have committed this.
+        """
+        facts = await self._journal.facts(self.job.id)
+        try:
+            self.state = fold(self.job.span, facts)
+        except IllegalFact as error:
+            raise damaged(self._journal.path, f"of job {self.job.id}, {error}") from error
 
     async def record(self, fact: Fact) -> None:
         """Commit a fact and believe it.
@@ -42,9 +52,13 @@ class Ledger:
         Raises:
             IllegalFact: It cannot be true here; nothing was written.
             JournalTrouble: It could not be written, and is not believed.
+            BadJournal: The rows are not those that were read.
         """
         after = apply(self.state, fact)
-        await self._journal.record(self.job.id, fact)
+        try:
+            await self._journal.record(self.job.id, fact)
+        except sqlite3.IntegrityError as error:
+            raise damaged(self._journal.path, error) from error
         self.state = after
 
     async def claimed_files(self) -> frozenset[str]:

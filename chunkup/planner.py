@@ -138,7 +138,7 @@ def in_time(size: int, life: float, *, rate: float, behind: float) -> None:
     if rate > 0 and size / rate > life:
         raise TooSlow(
             f"at {size_text(rate)}/s {size_text(size)} need {duration_text(size / rate)}, and an "
-            f"Upload lives {duration_text(life)}; it takes a faster link or smaller files"
+            f"Upload lives {duration_text(life)}; it takes a faster link or disk, or smaller files"
         )
     if behind > life:
         raise TooSlow(

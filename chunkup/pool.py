@@ -10,6 +10,7 @@ from chunkup.errors import ChunkupError, Unreachable
 from chunkup.pace import STILL, Floor
 from chunkup.slots import Flight, Slots
 from chunkup.text import duration_text
+from chunkup.veil import blank
 
 _TICK: Final = 1.0
 
@@ -92,7 +93,7 @@ class SlotPool:
         except TimeoutError as error:
             if slot.cut_for is None:
                 raise
-            raise slot.cut_for from error
+            raise slot.cut_for from blank(error)
         finally:
             self._taken.remove(slot)
             self._wake()

@@ -54,7 +54,7 @@ class Posting:
         """Send it all once."""
         job, state = self.ledger.job, self.ledger.state
         if not self.proof.is_open:
-            self.proof.open(state, single=True)
+            await self.proof.open(state, single=True)
         async with self.slots.slot(job.size, job.id):
             self.moved(0)
             self._begun = int(self.api.server_now())

@@ -8,6 +8,10 @@ if somebody wrote to the file in between.
 Between runs only the size decides at once. A modification time that moved makes every receipt
 a suspect that must be proven before anything is sent; an inode or device that moved, as after
 a remount, lets the proof run beside the sending.
+
+Within a run a modification time that was put back is a suspicion too: it shows in the time at
+which the file was touched, which nobody can put back. Then all of it is read once more, while
+nobody touches it.
 """
 
 from collections.abc import Iterable
@@ -16,9 +20,10 @@ from typing import Final
 from chunkup.errors import SourceChanged
 from chunkup.machine import CompleteAsked, State
 from chunkup.models import Fingerprint, Job, Receipt, Source, Span
+from chunkup.patience import PATIENCE
 from chunkup.planner import cut
 from chunkup.pool import SlotPool
-from chunkup.source import Pass, changed, look_again
+from chunkup.source import Look, Pass, changed, looked
 
 # Seconds of reading whose speed tells something about the rest.
 _ENOUGH: Final = 1.0
@@ -27,13 +32,18 @@ _ENOUGH: Final = 1.0
 class Proof:
     """The proof of one job within one run. :meth:`open` it before anything is sent.
 
-    ``suspect`` says that even a file of the same time may be another one.
+    ``suspect`` says that even a file of the same time may be another one; ``patience`` is for
+    how many seconds its disk may give no answer.
     """
 
-    def __init__(self, job: Job, slots: SlotPool, *, suspect: bool = False) -> None:
+    def __init__(
+        self, job: Job, slots: SlotPool, *, suspect: bool = False, patience: float = PATIENCE
+    ) -> None:
         self._job = job
         self._slots = slots
         self._suspect = suspect
+        self._patience = patience
+        self._touched = 0
         self._source: Source | None = None
         self._pass: Pass | None = None
         # Receipts of an earlier run: if these disagree, the file changed since then.
@@ -51,14 +61,16 @@ class Proof:
         """Whether the file was looked at in this run."""
         return self._source is not None
 
-    def open(self, state: State, *, single: bool = False) -> None:
+    async def open(self, state: State, *, single: bool = False) -> None:
         """Look at the file and begin the pass, over all at once for a ``single`` request.
 
         Raises:
             SourceGone: It is not there.
             SourceChanged: It has another size.
+            Stopped: Its disk does not answer.
         """
-        found = look_again(self._job.path)
+        look = await self._look()
+        found, self._touched = look.fingerprint, look.touched_ns
         if found.size != self._job.fingerprint.size:
             raise _changed(self._job, found)
         self._source = Source(self._job.path, self._job.span, found)
@@ -119,6 +131,7 @@ class Proof:
         Raises:
             SourceChanged: The file moved, or a receipt disagrees with it.
             SourceGone: It cannot be read any more.
+            Stopped: Its disk does not answer.
         """
         spans = tuple(receipt.span for receipt in state.receipts)
         if self._job.md5 and (self._pass is None or self._pass.spans != spans):
@@ -128,8 +141,9 @@ class Proof:
         if self._pass is not None:
             await self._pass.reach(self._job.span.stop)
             self._compare(state.receipts)
-        if look_again(self._job.path) != self.source.fingerprint:
-            raise changed(self._job.path)
+        if await self._touched_since():
+            await self._read_again(spans)
+            self._compare(state.receipts)
         return self._pass.md5() if self._pass is not None and self._job.md5 else None
 
     async def agrees(self, digest: str, earlier: CompleteAsked | None) -> str | None:
@@ -141,6 +155,7 @@ class Proof:
         Raises:
             SourceChanged: It did not, or the file is another now.
             SourceGone: It cannot be read any more.
+            Stopped: Its disk does not answer.
         """
         span, md5 = self._job.span, None
         if self._pass is not None and self._job.md5:
@@ -148,8 +163,10 @@ class Proof:
             md5 = self._pass.md5()
             if self._pass.digests[span] != digest:
                 raise changed(self._job.path)
-        if look_again(self._job.path) != self.source.fingerprint:
-            raise changed(self._job.path)
+        if await self._touched_since():
+            again = await self._read_again([span])
+            if again.digests[span] != digest:  # and so its MD5 is the one that was found
+                raise changed(self._job.path)
         if earlier is not None and earlier.md5 != md5:
             raise _changed(self._job, None)
         return md5
@@ -159,8 +176,39 @@ class Proof:
         if self._pass is not None:
             await self._pass.close()
 
+    async def _look(self) -> Look:
+        return await looked(self._job.path, self._patience)
+
+    async def _touched_since(self) -> bool:
+        """Whether somebody touched the file in this run, though it looks the same.
+
+        Raises:
+            SourceChanged: It does not.
+            SourceGone: It is not there any more.
+        """
+        look = await self._look()
+        if look.fingerprint != self.source.fingerprint:
+            raise changed(self._job.path)
+        before, self._touched = self._touched, look.touched_ns
+        return look.touched_ns != before
+
+    async def _read_again(self, spans: Iterable[Span]) -> Pass:
+        """Read all of it while nobody touches it.
+
+        Raises:
+            SourceChanged: Somebody did.
+        """
+        await self.close()
+        again = self._begin(spans)
+        await again.reach(self._job.span.stop)
+        if await self._touched_since():
+            raise changed(self._job.path)
+        return again
+
     def _begin(self, spans: Iterable[Span]) -> Pass:
-        begun = self._pass = Pass(self.source, tuple(spans), md5=self._job.md5)
+        begun = self._pass = Pass(
+            self.source, tuple(spans), md5=self._job.md5, patience=self._patience
+        )
         begun.start()
         return begun
 

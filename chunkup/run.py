@@ -84,7 +84,8 @@ class Run:
         self._continued = continued
         self._same_account = same_account
         self._moved = moved
-        self._proof = Proof(ledger.job, shop.slots, suspect=moved)
+        patience = shop.options.stall_timeout
+        self._proof = Proof(ledger.job, shop.slots, suspect=moved, patience=patience)
         self._link = Link(ledger, shop, self._proof)
         # Whether it goes in one request: it was asked for, or there are no Uploads.
         wish, known = ledger.job.method, shop.api.provider.uploads
@@ -141,8 +142,6 @@ class Run:
     async def _prepare(self) -> None:
         state = self._ledger.state
         single = self._single and state.upload is None
-        if state.phase in {Phase.NEW, Phase.SENDING}:
-            self._proof.open(state, single=single)
         done_parts = len(state.receipts)
         to_send = 1 if single else sum(1 for _ in cut(state.missing, (), self._job.part_size))
         self._ledger.tell(
@@ -153,6 +152,8 @@ class Run:
             done_parts=done_parts,
             continued=self._continued,
         )
+        if state.phase in {Phase.NEW, Phase.SENDING}:
+            await self._proof.open(state, single=single)
         if state.phase is Phase.SENDING and state.upload is not None:
             await self._take_up(state, state.upload)
         if self._moved and self._proof.is_open:
@@ -186,7 +187,7 @@ class Run:
         if self._lost:
             self._check_chance()
         if not self._proof.is_open:
-            self._proof.open(self._ledger.state)
+            await self._proof.open(self._ledger.state)
         try:
             upload = await self._link.reach(partial(self._shop.api.create, self._job))
         except Rejected as error:
@@ -226,7 +227,7 @@ class Run:
         fits(self._job.span, self._job.purpose, limits, single=True, path=self._job.path)
         self._single = True
         await self._proof.close()
-        self._proof.open(self._ledger.state, single=True)
+        await self._proof.open(self._ledger.state, single=True)
         status = refusal.answer.status if refusal.answer else 0
         takes = "no Uploads of this purpose" if status == 400 else "no Uploads"
         self._ledger.tell(
@@ -242,7 +243,7 @@ class Run:
             # The File will be known by the moment at which the server says that it was made.
             await self._link.ask_time()
         if not self._proof.is_open:
-            self._proof.open(self._ledger.state, single=True)
+            await self._proof.open(self._ledger.state, single=True)
         await self._conclude(self._link.finalizer.ask(self._link.posting))
 
     def _asking(self, ask: CompleteAsked) -> Asking:
@@ -264,7 +265,7 @@ class Run:
         if self._lost[-1] == "expired":
             raise TooSlow(
                 f"{self._created} Uploads expired before {size_text(size)} were through; it "
-                "takes a faster link or smaller files"
+                "takes a faster link or disk, or smaller files"
             )
         raise Rejected(
             f"the server lost {self._created} Uploads one after another "

@@ -35,7 +35,7 @@ _Result = TypeVar("_Result")
 # Servers round to seconds, and an answer's Date is a second old at most.
 SLACK: Final = 5.0
 # Seconds after the ask in which a server may have carried it out, however slowly it works.
-_WHILE: Final = 3600.0
+WHILE: Final = 3600.0
 _PAGES: Final = 200
 # Seconds between the first two looks of a longer wait.
 _FIRST_STEP: Final = 2.0
@@ -83,7 +83,7 @@ class Search:
             if not _same_name(file.filename, self.job.filename):
                 continue
             later = lenient and any(
-                -SLACK <= file.created_at - asked <= _WHILE for asked in asked_at
+                -SLACK <= file.created_at - asked <= WHILE for asked in asked_at
             )
             if not later and not self.stamped(file):
                 continue
@@ -104,7 +104,7 @@ class Search:
         return file.created_at == self.upload.created_at > 0
 
     async def look(
-        self, moments: tuple[float, ...], *asked_at: float, ended: bool = False
+        self, moments: Iterable[float], *asked_at: float, ended: bool = False
     ) -> RemoteFile | None:
         """Look at these seconds from now; the File if exactly one fits.
 

@@ -1,7 +1,8 @@
 """The file: what it is, ranged reads of it, and the pass that proves it.
 
 Reads have threads of their own (see :class:`Readers`), and so has each pass: work that shares
-the loop's default executor would hold an interrupted process until it is done.
+the loop's default executor would hold an interrupted process until it is done. What may hang
+with its disk is waited for as :mod:`chunkup.patience` has it.
 """
 
 import asyncio
@@ -12,20 +13,35 @@ import shlex
 import stat
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
-from typing import Final
+from typing import Any, Final
 
 import aiofiles
 from xxhash import xxh3_128
 
-from chunkup.errors import NoSuchFile, NotAFile, SourceChanged, SourceGone, Unreadable
+from chunkup.aside import aside
+from chunkup.errors import (
+    ChunkupError,
+    NoSuchFile,
+    NotAFile,
+    SourceChanged,
+    SourceGone,
+    Unreadable,
+)
 from chunkup.models import Fingerprint, Source, Span
 from chunkup.outlast import outlast
+from chunkup.patience import PATIENCE, STEP, Threads, hangs, patiently
 from chunkup.providers import MIME_TYPES
+from chunkup.shortage import begin, shortage
 
 _PASS_READ: Final = 1 << 20
+# Reads at once, which is one for each part in flight: a disk that hangs keeps no other waiting.
+_READS: Final = 64
 _PUT_BACK: Final = "put the file back as it was, then resume"
 
 
@@ -56,8 +72,29 @@ def inspect(path: str | os.PathLike[str]) -> tuple[str, Fingerprint]:
     return real, fingerprint_of(found)
 
 
-def look_again(path: str) -> Fingerprint:
-    """The fingerprint of a file that a job already knows.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A file at one moment: what it is known by, and when anything about it changed the last time.
+
+    ``touched_ns`` is of a clock that nobody can put back, unlike the modification time.
+    """
+
+    fingerprint: Fingerprint
+    touched_ns: int
+
+
+async def looked(path: str, patience: float = PATIENCE) -> Look:
+    """A file that a job already knows, as it is now; see :func:`look_again`.
+
+    Raises:
+        SourceGone: It is not there, or no regular file any more.
+        Stopped: Its disk does not answer.
+    """
+    return await patiently(aside(partial(look_again, path)), path, patience)
+
+
+def look_again(path: str) -> Look:
+    """A file that a job already knows, as it is now, in the calling thread.
 
     Raises:
         SourceGone: It is not there, or no regular file any more.
@@ -70,7 +107,7 @@ def look_again(path: str) -> Fingerprint:
         raise SourceGone(
             f"{path} is no regular file any more; what was accepted is kept", hint=_PUT_BACK
         )
-    return fingerprint_of(found)
+    return Look(fingerprint_of(found), found.st_ctime_ns)
 
 
 def fingerprint_of(found: os.stat_result) -> Fingerprint:
@@ -78,8 +115,8 @@ def fingerprint_of(found: os.stat_result) -> Fingerprint:
     return Fingerprint(found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
 
 
-def _gone(path: str, error: OSError) -> SourceGone:
-    return SourceGone(
+def _gone(path: str, error: OSError) -> ChunkupError:
+    return shortage(error) or SourceGone(
         f"{path} cannot be read any more: {error.strerror or error}; what was accepted is kept",
         hint=_PUT_BACK,
     )
@@ -103,6 +140,18 @@ def _check(source: Source, descriptor: int) -> None:
         raise changed(source.path)
 
 
+def _opened(source: Source, path: str, flags: int) -> int:
+    """Open the file of a fingerprint, and no other."""
+    descriptor = open_now(path, flags)
+    try:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):  # which open() refuses in its words
+            _check(source, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def mime_type_of(filename: str) -> str:
     """The MIME type by the name's extension: the API's own table first, then the system's."""
     known = MIME_TYPES.get(PurePath(filename).suffix.lower())
@@ -123,10 +172,14 @@ async def md5_of(path: str, fingerprint: Fingerprint, span: Span) -> str | None:
 
 
 class Readers:
-    """Ranged reads for all workers of a process, with threads of their own."""
+    """Ranged reads for all workers of a process, with threads of their own.
 
-    def __init__(self, threads: int = 4) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="chunkup-read")
+    ``patience`` is for how many seconds a disk may give no answer.
+    """
+
+    def __init__(self, threads: int = _READS, *, patience: float = PATIENCE) -> None:
+        self._threads: Executor = Threads(threads, "chunkup-read")
+        self._patience = patience
 
     async def read(self, source: Source, span: Span, read_size: int) -> AsyncGenerator[bytes, None]:
         """The bytes of one stretch, in reads of at most ``read_size``, all of them or an error.
@@ -137,35 +190,62 @@ class Readers:
         Raises:
             SourceChanged: It is another file now, or was written to.
             SourceGone: It vanished, or a read failed.
+            Stopped: Its disk does not answer.
         """
-        # Each step is waited for to its end even when cancelled. A file that opens for nobody
-        # stays open; and closing a descriptor under a read of it would let that read meet
-        # whatever file gets the number next.
-        opening = asyncio.ensure_future(
-            aiofiles.open(source.path, "rb", buffering=0, executor=self._threads, opener=open_now)
+        # Each step is waited for even when cancelled, as long as its disk answers. A file that
+        # opens for nobody stays open; and closing a descriptor under a read of it would let that
+        # read meet whatever file gets the number next.
+        last: asyncio.Future[Any]
+
+        async def step(work: Awaitable[Any]) -> Any:
+            nonlocal last
+            last = asyncio.ensure_future(work)
+            return await patiently(last, source.path, self._patience)
+
+        opening = last = asyncio.ensure_future(
+            aiofiles.open(
+                *(source.path, "rb"),
+                buffering=0,
+                executor=self._threads,
+                opener=partial(_opened, source),
+            )
         )
         try:
-            handle = await outlast(opening)
-            _check(source, handle.fileno())
+            handle = await step(opening)
             if span.start:  # a small file is begun with one wait less
-                await outlast(handle.seek(span.start))
+                await step(handle.seek(span.start))
             left = span.size
             while left:
-                chunk = await outlast(handle.read(min(read_size, left)))
+                chunk = await step(handle.read(min(read_size, left)))
                 if not chunk:
                     raise changed(source.path)
                 left -= len(chunk)
                 yield chunk
-            _check(source, handle.fileno())
+            loop = asyncio.get_running_loop()
+            await step(loop.run_in_executor(self._threads, _check, source, handle.fileno()))
         except OSError as error:
             raise _gone(source.path, error) from error
         finally:
-            if opening.done() and not opening.exception():
-                await outlast(opening.result().close())
+            if not last.done():
+                last.add_done_callback(lambda _: self._close(opening))
+            elif _result_of(opening) is not None:
+                await step(opening.result().close())
+
+    def _close(self, opening: "asyncio.Future[Any]") -> None:
+        """Close what hung until now, and hangs no one up."""
+        if (handle := _result_of(opening)) is not None:
+            with suppress(RuntimeError):  # the threads are closed, and nothing else holds it
+                self._threads.submit(handle._file.close)  # noqa: SLF001  (the face waits for it)
 
     def close(self) -> None:
         """End the threads; reads under way finish by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _result_of(opening: "asyncio.Future[Any]") -> Any:
+    """What was opened, if anything was."""
+    done = opening.done() and not opening.cancelled() and opening.exception() is None
+    return opening.result() if done else None
 
 
 class Pass:
@@ -174,11 +254,15 @@ class Pass:
     It yields XXH3-128 of each stretch in ``spans`` and, with ``md5``, the MD5 of all of
     them together. It reads no further than :meth:`allow` permits, so that the workers and it
     share the disk's cache and the file is read once. ``reached`` bytes took ``busy`` seconds,
-    not counting those in which it had to wait.
+    not counting those in which it had to wait. ``patience`` is as :class:`Readers` has it.
     """
 
-    def __init__(self, source: Source, spans: Sequence[Span], *, md5: bool) -> None:
+    def __init__(
+        self, source: Source, spans: Sequence[Span], *, md5: bool, patience: float = PATIENCE
+    ) -> None:
         self._source = source
+        self._patience = patience
+        self._at_disk = False
         self._spans = tuple(spans)
         self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self._loop = asyncio.get_running_loop()
@@ -200,7 +284,7 @@ class Pass:
 
     def start(self) -> None:
         """Begin reading, as far as is allowed."""
-        self._thread.start()
+        begin(self._thread)
 
     def allow(self, offset: int) -> None:
         """Permit reading of stretches that begin below ``offset``; it never shrinks."""
@@ -219,12 +303,21 @@ class Pass:
         Raises:
             SourceChanged: The file is not the one of the fingerprint.
             SourceGone: It vanished, or a read failed.
+            Stopped: Its disk does not answer.
         """
         self.allow(offset)
         wanted = [span for span in self._spans if span.start < offset]
+        left, before = self._patience, self.reached
         while self._error is None and not all(span in self.digests for span in wanted):
             self._news.clear()
-            await self._news.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STEP):
+                    await self._news.wait()
+                    continue
+            hung = self._at_disk and self.reached == before
+            left, before = left - STEP if hung else self._patience, self.reached
+            if left <= 0:
+                raise hangs(self._source.path, self._patience)
         self.check()
 
     def md5(self) -> str | None:
@@ -232,13 +325,19 @@ class Pass:
         return self._md5.hexdigest() if self._md5 is not None else None
 
     async def close(self) -> None:
-        """Stop at the next read and wait for the thread to end."""
+        """Stop at the next read and wait for the thread to end; one that hangs is left alone."""
         if not self._thread.is_alive():
             return
         with self._permit:
             self._stopping = True
             self._permit.notify_all()
-        await self._finished.wait()
+        while not self._finished.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STEP):
+                    await self._finished.wait()
+                    continue
+            if self._at_disk:
+                return
         self._thread.join()
 
     def _run(self) -> None:
@@ -258,9 +357,11 @@ class Pass:
         # Many passes run at once over small files, and threads give memory back late.
         most = max((span.size for span in self._spans), default=1)
         block = memoryview(bytearray(min(_PASS_READ, most)))
-        with open(self._source.path, "rb", buffering=0, opener=open_now) as handle:
-            _check(self._source, handle.fileno())
+        self._at_disk = True
+        opener = partial(_opened, self._source)
+        with open(self._source.path, "rb", buffering=0, opener=opener) as handle:
             for span in self._spans:
+                self._at_disk = False
                 if not self._permitted(span):
                     return
                 handle.seek(span.start)
@@ -268,7 +369,9 @@ class Pass:
                 while left:
                     if self._stopping:
                         return
+                    self._at_disk = True
                     count = handle.readinto(block[:left])
+                    self._at_disk = False
                     if not count:
                         raise changed(self._source.path)
                     left -= count
@@ -277,6 +380,7 @@ class Pass:
                     if self._md5 is not None:
                         self._md5.update(block[:count])
                     self.busy = time.monotonic() - idle
+                self._at_disk = True
                 _check(self._source, handle.fileno())
                 self.digests[span] = digest.hexdigest()
                 self._tell(self._news.set)

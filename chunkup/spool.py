@@ -21,6 +21,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Final, Self
 
+from chunkup.durable import make_private
 from chunkup.errors import (
     BadJournal,
     ChunkupError,
@@ -229,9 +230,7 @@ def _copy(source: int, target: int, woken: int, progress: Callable[[int], None])
 def _made(folder: Path) -> Path:
     """The folder, for this user only; what is missing above it is made so too."""
     try:
-        for missing in reversed([above for above in folder.parents if not above.exists()]):
-            missing.mkdir(mode=0o700, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_private(folder)
         found = folder.lstat()
     except OSError as error:
         raise BadJournal(

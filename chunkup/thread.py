@@ -14,6 +14,8 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from chunkup.engine import Engine
+from chunkup.errors import Stopped
+from chunkup.shortage import begin
 from chunkup.uploader import AsyncUploader
 
 _Result = TypeVar("_Result")
@@ -51,7 +53,11 @@ class EngineThread:
                 "a listener runs on the engine's own thread and cannot wait there for the engine; "
                 "take what it needs to a thread of its own"
             )
-        running = asyncio.run_coroutine_threadsafe(work, self._started())
+        try:
+            running = asyncio.run_coroutine_threadsafe(work, self._started())
+        except Stopped:
+            work.close()
+            raise
         try:
             return _wait(running)
         except BaseException:
@@ -74,14 +80,16 @@ class EngineThread:
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_serve,
-                    args=[self._loop, self._uploaders],
-                    name="chunkup-engine",
-                    daemon=True,
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(
+                    target=_serve, args=[loop, self._uploaders], name="chunkup-engine", daemon=True
                 )
-                self._thread.start()
+                try:
+                    begin(thread)
+                except Stopped:
+                    loop.close()  # which nobody would ever run, and a later call would wait for
+                    raise
+                self._loop, self._thread = loop, thread
             return self._loop
 
     def stop(self) -> None:

@@ -23,6 +23,7 @@ from chunkup.errors import Stopped, Unauthorized
 from chunkup.foreign import mapped, read
 from chunkup.models import Upload
 from chunkup.text import printable
+from chunkup.veil import Veiled
 from chunkup.verdicts import Call, http_date, interpret, owner_of, repeated
 
 _log = logging.getLogger("chunkup")
@@ -194,7 +195,7 @@ class Transport:
         proxy = self.endpoint.proxies.for_url(URL(url))
         # What asks for a tunnel is all that a proxy sees of what goes through it.
         tunnel = URL(url).scheme == "https"
-        passing = proxy.headers if proxy is not None else {}
+        passing = Veiled(proxy.headers if proxy is not None else {})
         began = time.monotonic()
         async with mapped(what, proxy):
             response = await session.request(
@@ -203,7 +204,7 @@ class Transport:
                 params=params,
                 json=dict(body) if isinstance(body, Mapping) else None,
                 data=body if isinstance(body, FormBody) else None,
-                headers={**signed, **(headers or {}), **({} if tunnel else passing)},
+                headers=Veiled({**signed, **(headers or {}), **({} if tunnel else passing)}),
                 proxy=proxy.url if proxy is not None else None,
                 proxy_headers=passing if tunnel else None,
                 # aiohttp would announce octets for a POST without a body.
@@ -231,7 +232,7 @@ class Transport:
                 yield response
                 return
             async with mapped(what):
-                text = (await read(response, _SMALL)).decode("utf-8", "replace")
+                text = signed.hide((await read(response, _SMALL)).decode("utf-8", "replace"))
         now = self.server_now()
         refusal = interpret(response.status, response.headers, text, what=what, now=now)
         if isinstance(refusal, Unauthorized):

@@ -11,6 +11,7 @@ import aiohttp
 from chunkup.body import FormBody
 from chunkup.errors import Unreachable
 from chunkup.pace import Clocks, Verdict, Watch
+from chunkup.veil import blank
 
 _TICK: Final = 1.0
 
@@ -47,11 +48,11 @@ async def watched(
         if verdict is Verdict.SLEPT:
             raise Unreachable(
                 "the machine was asleep, and the connection did not live through it", slept=True
-            ) from error
+            ) from blank(error)
         what = "no byte moved" if verdict is Verdict.STALLED else "no answer came"
         if not body.begun:
             what = "no connection to the server was made"
-        raise Unreachable(f"{what} for {stall:.0f} s or longer", sent=body.begun) from error
+        raise Unreachable(f"{what} for {stall:.0f} s or longer", sent=body.begun) from blank(error)
     finally:
         if timer is not None:
             timer.cancel()

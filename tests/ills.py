@@ -64,6 +64,15 @@ def clock(offset: str) -> tuple[tuple[str, ...], dict[str, str]]:
     return (tool("faketime"), "-f", offset), {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
+def can_mount() -> bool:
+    """Whether file systems can be mounted here."""
+    return (
+        sys.platform == "linux"
+        and os.geteuid() == 0
+        and all(shutil.which(name, path=_SBIN) for name in ("mount", "umount"))
+    )
+
+
 def _root(ill: str) -> None:
     if sys.platform != "linux":
         _lacking(ill, "it takes Linux")

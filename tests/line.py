@@ -99,7 +99,7 @@ async def lined(
             options = Options(workers=SLOTS)
             shop = Workshop(api, readers, Policy(retries=2, offline_wait=0.0), slots, options)
             proof = Proof(job, slots)
-            proof.open(ledger.state)
+            await proof.open(ledger.state)
             try:
                 link = Link(ledger, shop, proof)
                 yield Line(house, link, ledger, shop, proof, book, emitted, path)

@@ -21,6 +21,7 @@ from chunkup.errors import (
     ChunkupError,
     Interrupted,
     JobEnded,
+    JournalTrouble,
     NoSuchJob,
     OtherAccount,
     OutcomeUnknown,
@@ -126,7 +127,7 @@ def test_an_id_alone_is_enough_for_a_command(kind: type[ChunkupError]) -> None:
 def test_without_a_job_the_own_sentence_stays_unless_a_command_needs_none(
     kind: type[ChunkupError],
 ) -> None:
-    needs_none = kind is NoSuchJob
+    needs_none = kind in {NoSuchJob, JournalTrouble}
     command = advise(kind("what happened", hint=SAID), WHERE)
     assert (command != SAID) is needs_none
     assert (advise(kind("what happened"), WHERE) is not None) is needs_none

@@ -129,7 +129,7 @@ def test_the_two_commands_are_single_lines_that_set_up_everything() -> None:
         assert "\n" not in command
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
     assert demo.endswith("chunkup demo")
-    assert tests.endswith("python -m pytest -n 3 --dist worksteal")
+    assert tests.endswith("python -m pytest -n 4 --dist worksteal")
     assert (ROOT / ".ci" / "run").read_text().count("README.md") == 2
 
 

@@ -683,7 +683,7 @@ async def test_who_lays_something_in_the_way_for_ever_is_said_to(
 
     async with house.uploader(journal) as uploader:
         file = await uploader.files.create(b"abc", filename="a", purpose="user_data")
-        monkeypatch.setattr("chunkup.files.download.fcntl.flock", interfere)
+        monkeypatch.setattr("chunkup.hidden.fcntl.flock", interfere)
         with pytest.raises(Busy, match="keeps laying"):
             await uploader.files.download(file.id, folder / "out")
 
@@ -705,7 +705,7 @@ async def test_the_turn_of_who_was_waiting_comes_with_a_new_file(
 
     async with house.uploader(journal) as uploader:
         file = await uploader.files.create(b"abc", filename="a", purpose="user_data")
-        monkeypatch.setattr("chunkup.files.download.fcntl.flock", late)
+        monkeypatch.setattr("chunkup.hidden.fcntl.flock", late)
         await uploader.files.download(file.id, folder / "out")
     assert (folder / "theirs").read_bytes() == b""
     assert (folder / "out").read_bytes() == b"abc"

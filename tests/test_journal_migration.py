@@ -12,7 +12,7 @@ from journals import refuses
 from sqlite_utils import Database, Migrations
 
 from chunkup.journal import Journal, Standing
-from chunkup.journal.schema import APPLICATION_ID, m001_facts, m002_notes
+from chunkup.journal.schema import _STEPS, APPLICATION_ID, m001_facts, m002_notes, migrations
 from chunkup.machine import (
     Accepted,
     AnswerLost,
@@ -195,6 +195,50 @@ open_database(Path(sys.argv[1]))
     try:
         assert [await journal.facts(job.id) for job in JOBS] == FACTS
         assert [line.job for line in await journal.lines()] == JOBS
+    finally:
+        await journal.close()
+
+
+MORTAL = """
+import os, sys
+from pathlib import Path
+import sqlite_utils
+from chunkup.journal.schema import open_database
+
+execute, left = sqlite_utils.Database.execute, [int(sys.argv[2])]
+
+def mortal(self, sql, *arguments):
+    if sql.startswith(("ALTER", "CREATE", "UPDATE", "INSERT")):
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), 9)
+    return execute(self, sql, *arguments)
+
+sqlite_utils.Database.execute = mortal
+open_database(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("done", range(2, len(_STEPS) + 1))
+async def test_a_journal_of_any_earlier_version_keeps_all_even_if_a_kill_comes_between(
+    old: Path, done: int
+) -> None:
+    with closing(sqlite3.connect(old, isolation_level=None)) as connection:
+        partly = Database(connection, execute_plugins=False)
+        todo = [one.name for one in migrations.pending(partly)]
+        migrations.apply(partly, stop_before=todo[done - 2 : done - 1])
+        assert len(migrations.pending(partly)) == len(_STEPS) - done
+    # Whatever came into the file before a kill, the next takes it further.
+    for statements in (0, 1, 4):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", MORTAL, str(old), str(statements)
+        )
+        assert await process.wait() in {0, -9}
+    journal = await Journal.open(old)
+    try:
+        assert [await journal.facts(job.id) for job in JOBS] == FACTS
+        assert [line.job for line in await journal.lines()] == JOBS
+        assert journal.salt == SALT
     finally:
         await journal.close()
 

@@ -6,6 +6,7 @@ of its own.
 
 import compileall
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,7 +71,8 @@ def test_a_protection_taken_out_is_noticed(
         timeout=PATIENCE + 60,
     )
     assert done.returncode == 1, f"the test did not notice\n{done.stdout}\n{done.stderr}"
-    assert "error during collection" not in done.stdout, done.stdout
+    # Nor may it be pytest itself that fails, or the loading of what was changed.
+    assert re.search(r"^\d+ failed", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_no_protection_is_taken_out_twice() -> None:

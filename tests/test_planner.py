@@ -141,7 +141,11 @@ def test_cutting_is_lazy() -> None:
         (0.0, 0.0, None),  # nothing is known, so nothing is said
         (10.0, 0.0, None),
         (10.0, 100.0, None),
-        (9.9, 0.0, "at 10 bytes/s 1 kB need .* Upload lives 1 min.* a faster link or smaller"),
+        (
+            9.9,
+            0.0,
+            "at 10 bytes/s 1 kB need .* Upload lives 1 min.* a faster link or disk, or smaller",
+        ),
         (10.0, 100.1, "reading 1 kB for their MD5 takes .* a faster disk, .* or --no-md5"),
         (1e9, 3600.0, "reading"),
         (9.9, 3600.0, "at 10 bytes/s"),

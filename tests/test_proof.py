@@ -65,7 +65,7 @@ ALL = state_of(SPANS)
 @asynccontextmanager
 async def proving(job: Job, state: State, slots: int = 2) -> AsyncIterator[Proof]:
     proof = Proof(job, SlotPool(Slots(slots)))
-    proof.open(state)
+    await proof.open(state)
     try:
         yield proof
     finally:

@@ -51,7 +51,7 @@ async def test_another_size_is_another_content(path: Path, *, md5: bool) -> None
         file.write(b"x")
     proof = Proof(job, SlotPool(Slots(2)))
     with pytest.raises(SourceChanged) as caught:
-        proof.open(HALF)
+        await proof.open(HALF)
     assert caught.value.between_runs
     assert not proof.is_open
 
@@ -60,7 +60,7 @@ async def test_a_file_that_is_gone_stops_it(path: Path) -> None:
     job = job_of(path)
     path.unlink()
     with pytest.raises(SourceGone):
-        Proof(job, SlotPool(Slots(2))).open(HALF)
+        await Proof(job, SlotPool(Slots(2))).open(HALF)
 
 
 @pytest.mark.parametrize("md5", [True, False])

@@ -153,7 +153,7 @@ def test_what_an_event_is_as_a_line(event: events.Event, one: str | None, many: 
 
 
 def test_late_says_by_how_much_unless_nothing_moves() -> None:
-    way_out = "a faster link or a smaller file would do"
+    way_out = "a faster link or disk, or a smaller file would do"
     late = make(events.Late, seconds=1500.0, rate=1e6)
     said = f"at 1 MB/s the Upload expires 25 min before the end; {way_out}"
     assert sentence(late) == f"aaa: {said}"

@@ -26,13 +26,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def spool(folder: Path) -> Iterator[Spool]:
     made = Spool(folder)
-    handles = open_handles()
+    handles, threads = open_handles(), set(threading.enumerate())
     try:
         yield made
     finally:
         made.close()
     assert open_handles() == handles
-    assert not any(thread.name.startswith("chunkup") for thread in threading.enumerate())
+    begun = set(threading.enumerate()) - threads
+    assert not any(thread.name.startswith("chunkup") for thread in begun)
 
 
 def open_handles() -> int:

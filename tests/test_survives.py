@@ -1,6 +1,6 @@
-"""The README's table of what chunkup survives is the scenarios, and they name tests that exist.
+"""The page of what chunkup survives is the scenarios, and they name tests that exist.
 
-Run as a program, this writes the table into the README.
+Run as a program, this writes the page.
 """
 
 import ast
@@ -12,20 +12,20 @@ from scenarios import SCENARIOS
 from scenarios.scenario import Scenario
 
 TESTS = Path(__file__).parent
-README = TESTS.parent / "README.md"
-HEAD = "| it survives | how |\n|---|---|\n"
+PAGE = TESTS.parent / "docs" / "survives.md"
+HEAD = """# What chunkup survives
+
+What a server, a network, a machine or a person can do, and what is true nevertheless. Each row is
+shown by tests, and each protection behind it is taken out once in every run of the tests, to see
+one of them fail. What all of it adds up to, and what it rests on: [guarantees.md](guarantees.md).
+
+| it survives | how |
+|---|---|
+"""
 
 
-def table() -> str:
+def page() -> str:
     return HEAD + "".join(f"| {row.what} | {row.holds} |\n" for row in SCENARIOS)
-
-
-def parted() -> tuple[str, str, str]:
-    """The README before its table, the table, and what follows."""
-    before, found, rest = README.read_text(encoding="utf-8").partition(HEAD)
-    assert found, "the README has no such table"
-    rows, end, after = rest.partition("\n\n")
-    return before, HEAD + rows + end[:1], end[1:] + after
 
 
 @cache
@@ -36,8 +36,8 @@ def functions(path: Path) -> frozenset[str]:
     )
 
 
-def test_the_readme_says_what_the_scenarios_say() -> None:
-    assert parted()[1] == table(), "run `python tests/test_survives.py`"
+def test_the_page_says_what_the_scenarios_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python tests/test_survives.py`"
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.what)
@@ -58,5 +58,4 @@ def test_no_scenario_is_told_twice() -> None:
 
 
 if __name__ == "__main__":
-    start, _, end = parted()
-    README.write_text(start + table() + end, encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

@@ -241,7 +241,8 @@ def test_ten_files_are_eight_rows_and_a_total(desk: Desk, server: House, columns
         gate.wait()
         assert_whole(terminal, columns)
         *active, total = terminal.bars
-        assert [row[:3] for row in active] == [name[:3] for name in names[:8]]
+        # They begin together; whose disk answers first is first.
+        assert sorted(row[:3] for row in active) == [name[:3] for name in names[:8]]
         assert re.match(r"0(/| of )10", total)
         gate.open()
         most = 0

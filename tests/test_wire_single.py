@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,34 @@ async def test_one_that_is_listed_late_is_waited_for(
     end, _, _ = await sent(house, journal, source)
     assert isinstance(end, RemoteFile), end
     assert house.calls.count("post") == 1
+
+
+async def test_one_of_long_ago_is_not_waited_for_by_each_run_anew(
+    house: House, journal: Path, source: Path
+) -> None:
+    """Runs that are all stopped early would never come to send it once more."""
+    patient = replace(PATIENT, patience=600.0)
+    looked = asyncio.Event()
+
+    async def play(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if house.calls.count("list") > 1:  # no more of the first looks
+            looked.set()
+        if call_of(request) == "post" and house.calls.count("post") == 1:
+            await request.read()
+            return drop(request)
+        return await handler(request)
+
+    house.intercept = play
+    async with house.uploader(journal, options=patient) as uploader:
+        run = uploader.start(source, purpose="user_data", method="files")
+        await looked.wait()
+        run.stop()
+        await run.wait()
+    house.clock.offset = 2 * 3600
+    async with house.uploader(journal, options=patient) as uploader, asyncio.timeout(15):
+        (job,) = await uploader.jobs()
+        file = await uploader.resume(job.id)
+    assert [row.id for row in house.files] == [file.id]
 
 
 @pytest.mark.parametrize("way", ["reset", "502", "504"])

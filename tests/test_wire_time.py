@@ -118,7 +118,7 @@ async def test_a_life_too_short_for_one_part_ends_finitely_and_can_be_resumed(sh
     (failed,) = [line for line in lines if line["event"] == "failed"]
     assert failed["code"] == "too-slow"
     assert "3 Uploads expired" in failed["message"]
-    assert "faster link or smaller files" in failed["message"]
+    assert "faster link or disk, or smaller files" in failed["message"]
     assert house.files == []
     house.intercept = None
     again = await shell.paste(failed["resume"])
@@ -263,7 +263,7 @@ async def test_a_link_that_cannot_make_one_life_is_too_slow_at_once(
     ):
         with pytest.raises(TooSlow, match=r"need .* and an Upload lives 5 s") as caught:
             await uploader.upload(path, purpose="user_data", on_event=seen.append)
-        assert "faster link or smaller files" in caught.value.message
+        assert "faster link or disk, or smaller files" in caught.value.message
         assert house.calls.count("create") == 1
     assert reasons(seen) == ["expired"]
     # It was foreseen, once, and before it came.

@@ -26,6 +26,7 @@ from chunkup.errors import (
     Forbidden,
     Interrupted,
     JobEnded,
+    JournalTrouble,
     NoSuchJob,
     OtherAccount,
     OutcomeUnknown,
@@ -153,6 +154,12 @@ def _own(case: _Case) -> str | None:
 
 def _resume(case: _Case) -> str | None:
     return case.command("resume", case.job_id) if case.job_id else None
+
+
+def _resume_or_diagnose(case: _Case) -> str | None:
+    """Where no job could be looked up, it takes a look at the disk, or at who is in the way."""
+    held = (case.error.hint or "").startswith("fuser ")
+    return _resume(case) or (None if held else case.command("doctor"))
 
 
 def _resume_at_home(case: _Case) -> str | None:
@@ -284,6 +291,7 @@ _ROWS: Final[dict[type, _Row]] = {
     Busy: _stop,
     OutcomeUnknown: _accept,
     Stopped: _resume,
+    JournalTrouble: _resume_or_diagnose,
     Interrupted: _resume,
 }
 

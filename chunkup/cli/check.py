@@ -160,8 +160,7 @@ class _Course:
         """
         jobs = [self._described(path) for path in paths]
         for path in paths if self._asked.fix else ():
-            for place in self._places(path):
-                _see_free(place)
+            _see_free(*self._places(path))
         return jobs
 
     def _described(self, path: str) -> "Job":
@@ -330,8 +329,8 @@ class _Course:
         return job, (done.after or done.before) if told else None
 
 
-def _see_free(place: Path) -> None:
-    """See that a new file can have this path.
+def _see_free(target: Path, mapping: Path) -> None:
+    """See that a new file and what belongs to it can have these paths.
 
     Raises:
         BadOption: It cannot.
@@ -339,7 +338,7 @@ def _see_free(place: Path) -> None:
     from chunkup.preflight.fresh import free
 
     try:
-        free(place)
+        free(target, mapping)
     except BadOption as error:
         error.hint = "move it away, or name another file with --output FILE"
         raise

@@ -3,7 +3,6 @@
 import errno
 import json
 import logging
-import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chunkup.cli.options import How, Where, make_engine, take
 from chunkup.cli.session import run, worst
-from chunkup.cli.streams import put
+from chunkup.cli.streams import put, write
 from chunkup.errors import ChunkupError, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -147,9 +146,7 @@ def _written(block: bytes) -> OSError | None:
     try:
         if sys.stdout is None:
             return OSError(errno.EBADF, "it is closed")
-        rest = memoryview(block)
-        while rest:
-            rest = rest[os.write(sys.stdout.fileno(), rest) :]
+        write(sys.stdout.fileno(), memoryview(block))
     except OSError as error:
         return error
     return None

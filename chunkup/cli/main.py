@@ -3,12 +3,14 @@
 import os
 import sys
 from importlib import import_module
+from signal import SIGINT, Signals
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from chunkup import __version__
-from chunkup.cli.streams import secure
+from chunkup.cli import signals
+from chunkup.cli.streams import given_up, secure
 from chunkup.errors import ChunkupError, Interrupted, Refused
 from chunkup.text import printable
 
@@ -135,14 +137,19 @@ def cli(verbose: int) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code; never a traceback for what a user can cause."""
+    signals.heed()
     secure()
-    sys.exit(run(arguments))
+    code = run(arguments)
+    # What still printed when a signal came was left as well.
+    sys.exit(128 + signals.came[0] if given_up and signals.came else code)
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run a command; its exit code."""
     try:
-        result: Any = cli.main(args=arguments, prog_name="chunkup", standalone_mode=False)
+        # A command that waits before it has a loop, for a list or an answer, is simply left.
+        with signals.meeting(signals.interrupt):
+            result: Any = cli.main(args=arguments, prog_name="chunkup", standalone_mode=False)
     except ChunkupError as error:
         return _ended(arguments, error)
     except click.UsageError as error:
@@ -152,11 +159,26 @@ def run(arguments: list[str] | None = None) -> int:
         return _ended(arguments, Usage(error.format_message(), hint=f"{where} --help"))
     except click.ClickException as error:
         return _ended(arguments, Usage(error.format_message()))
-    except OSError as error:  # of click itself, when it writes a help or the version
-        return _ended(arguments, ChunkupError(f"standard output failed: {error.strerror}"))
-    except (click.Abort, KeyboardInterrupt):
-        return _ended(arguments, Interrupted("interrupted before anything was sent"))
+    except (signals.Signalled, click.Abort, KeyboardInterrupt):
+        return _interrupted(arguments)
+    except Exception as error:
+        from chunkup.shortage import shortage
+
+        if lack := shortage(error):
+            return _ended(arguments, lack)
+        if isinstance(error, OSError):  # of click itself, when it writes a help or the version
+            return _ended(arguments, ChunkupError(f"standard output failed: {error.strerror}"))
+        raise
     return result if isinstance(result, int) else 0
+
+
+def _interrupted(arguments: list[str] | None) -> int:
+    """Say that a signal, or a person who was asked, ended it before it began; its exit code."""
+    number = signals.came[0] if signals.came else SIGINT
+    if sys.stderr.isatty():
+        click.echo(err=True)  # the terminal has put ^C where this would begin
+    said = f"stopped by {Signals(number).name} before anything was sent"
+    return _ended(arguments, Interrupted(said, signal=number))
 
 
 def _ended(arguments: list[str] | None, error: ChunkupError) -> int:

@@ -230,10 +230,15 @@ async def _stopped(
     every: bool,
 ) -> "Task":
     """Every set in which something stopped here, or was never printed."""
+    from chunkup.cli.inputs import still_needed
     from chunkup.cli.transfer import Task
     from chunkup.journal import busy
     from chunkup.selection import unfinished
+    from chunkup.spool import Spool
 
+    journal = await engine.journal()
+    # A kill right after the last commit leaves standard input that no job needs any more.
+    await Spool.beside(journal.path).sweep(partial(still_needed, journal))
     found = await unfinished(engine, any_age=every, orders=orders)
     for text in _announced(found, where):
         say(text)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import sqlite3
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -169,13 +170,17 @@ def _faults(path: Path, seed: int | None) -> "Faults":
 
 async def _serve(service: _Service) -> None:
     from chunkup.server.app import create_app, start
-    from chunkup.server.store import Store
+    from chunkup.server.store import ForeignFolderError, Store, StoreInUseError
     from chunkup.server.strikes import striking
 
     try:
         store = Store(service.directory, ttl=service.ttl, orphans=service.orphans)
-    except OSError as error:
-        raise BadOption(f"{service.directory} cannot be used: {error.strerror}") from error
+    except (OSError, sqlite3.Error, StoreInUseError, ForeignFolderError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise BadOption(
+            f"{service.directory} cannot be used: {why}",
+            hint="leave --dir away for a folder of its own",
+        ) from error
     app = create_app(
         store,
         key=service.key,

@@ -1,17 +1,18 @@
 """A command's stay in the loop: signals in, one exit code out."""
 
 import asyncio
-import os
 import signal
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
+from chunkup.cli.signals import came, heeded, meeting
 from chunkup.errors import ChunkupError, Interrupted, Stopped
 from chunkup.text import duration_text
 
 _Result = TypeVar("_Result")
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # The first that applies is the exit code of a command with several files.
 _WORST_FIRST: Final = (4, 1, 3, 75)
 
@@ -35,19 +36,17 @@ def run(
         Interrupted: A signal came; what was accepted is kept.
         Stopped: ``max_time`` is over; what was accepted is kept.
     """
-    with asyncio.Runner() as runner:
-        return runner.run(_stoppable(work, go_on, restore, max_time))
+    with heeded(restore), asyncio.Runner() as runner:
+        return runner.run(_stoppable(work, go_on, max_time))
 
 
 async def _stoppable(
     work: Coroutine[Any, Any, _Result],
     go_on: Callable[[], str | None],
-    restore: Callable[[], None],
     max_time: float | None,
 ) -> _Result:
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
-    came: list[int] = []
     over = False
 
     def expire() -> None:
@@ -55,20 +54,13 @@ async def _stoppable(
         over = True
         task.cancel()
 
-    def stop(number: int) -> None:
-        came.append(number)
-        if len(came) > 1:
-            restore()
-            os._exit(128 + number)
-        task.cancel()
+    def stop() -> None:
+        loop.call_soon_threadsafe(task.cancel)
 
-    for number in _SIGNALS:
-        # nohup ignores hang-ups on purpose.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, stop, number)
     timer = None if max_time is None else loop.call_later(max_time, expire)
     try:
-        return await task
+        with _woken(loop), meeting(stop):
+            return await task
     except asyncio.CancelledError:
         if not (came or over):
             raise
@@ -85,8 +77,22 @@ async def _stoppable(
     finally:
         if timer is not None:
             timer.cancel()
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _woken(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Wake the loop at each signal: one that comes just before it waits would not end that."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0)
+        theirs.settimeout(0)
+        loop.add_reader(ours, ours.recv, 4096)
+        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(ours)
 
 
 def worst(errors: list[ChunkupError]) -> int:

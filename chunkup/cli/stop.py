@@ -51,7 +51,7 @@ async def _stopped(names: tuple[str, ...], path: "Path | None") -> int:
 def cancel(job: str, **values: Any) -> int:
     """End JOB: its Upload is cancelled on the server, and it is not continued any more."""
     where: Where = take(Where, values)
-    return run(_cancelled(where, job))
+    return run(_cancelled(where, job), go_on=lambda: where.command("cancel", job))
 
 
 async def _cancelled(where: Where, name: str) -> int:

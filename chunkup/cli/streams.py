@@ -1,26 +1,87 @@
 """Standard streams as they may be: closed, full, or read by nobody. No command ends by that.
 
 What is said on standard error is lost then. What belongs on standard output is not: whoever
-writes there is told that it went nowhere.
+writes there waits for a reader, and is told if it went nowhere. No write blocks where a signal
+could not end it.
 """
 
 import errno
 import io
 import os
+import select
 import sys
+import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
+
+from chunkup.cli.signals import came
+
+# Who reads nothing for so many seconds misses what is said, until they read again.
+_PATIENCE: Final = 2.0
+# Output that was given up because a signal came: why.
+given_up: Final[list[OSError]] = []
+# Seconds in which a reader may still take something when a signal has come.
+_LAST: Final = 0.5
+_STEP: Final = 0.1
+
+
+def write(descriptor: int, data: memoryview) -> None:
+    """Write all of it, and wait for whoever reads it as long as no signal comes.
+
+    Raises:
+        OSError: It takes nothing; ``ETIMEDOUT`` if a signal came and nobody read.
+    """
+    while data:
+        if not _takes(descriptor, None):
+            given_up.append(OSError(errno.ETIMEDOUT, "nobody reads it"))
+            raise given_up[-1]
+        with suppress(BlockingIOError):  # somebody else was faster
+            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
+
+
+def _takes(descriptor: int, patience: float | None) -> bool:
+    """Wait until a write of ``PIPE_BUF`` bytes would not block; whether it is so."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    since = time.monotonic()
+    while not poll.poll(0 if patience == 0 else _STEP * 1000):
+        now = time.monotonic()
+        if came and patience is None:
+            since, patience = now, _LAST
+        elif came and patience is not None:
+            patience = min(patience, now - since + _LAST)
+        if patience is not None and now - since >= patience:
+            return False
+    return True
+
+
+class _Heard(io.FileIO):
+    """Standard output: a write waits for a reader, and a signal ends the waiting."""
+
+    def write(self, data: Any, /) -> int:
+        """Bytes taken, which are all of them; nothing more is written after an error."""
+        view = memoryview(data).cast("B")
+        write(self.fileno(), view)
+        return view.nbytes
 
 
 class _Heedless(io.FileIO):
     """A file that takes everything, whether it gets anywhere or not."""
 
+    _patience = _PATIENCE
+
     def write(self, data: Any, /) -> int:
         """Bytes taken: what went out, and all where nothing can."""
-        taken: int | None = None
+        view = memoryview(data).cast("B")
+        rest = view
         with suppress(OSError):
-            taken = super().write(data)
-        return memoryview(data).nbytes if taken is None else taken
+            while rest and _takes(self.fileno(), self._patience):
+                self._patience = _PATIENCE
+                with suppress(BlockingIOError):
+                    rest = rest[os.write(self.fileno(), rest[: select.PIPE_BUF]) :]
+            if rest:
+                self._patience = 0.0
+        return view.nbytes
 
 
 def secure() -> None:
@@ -38,8 +99,12 @@ def secure() -> None:
         encoding = sys.stderr.encoding if sys.stderr is not None else "utf-8"
         buffer = io.BufferedWriter(_Heedless(2, "w", closefd=False))
         sys.stderr = io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=True)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that this terminal has no letters for is no reason to print nothing.
+    # A name that this terminal has no letters for is no reason to print nothing.
+    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
+        encoding, lines = sys.stdout.encoding, sys.stdout.isatty()
+        heard = io.BufferedWriter(_Heard(1, "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(heard, encoding, "backslashreplace", line_buffering=lines)
+    elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

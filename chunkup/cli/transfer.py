@@ -4,7 +4,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from chunkup.errors import (
     Busy,
     ChunkupError,
     Interrupted,
+    JournalTrouble,
     OutcomeUnknown,
     SourceChanged,
     Stopped,
@@ -184,7 +185,9 @@ class Transfer:
     async def _note_printed(self, engine: Engine, lot: int) -> None:
         if len(self._printed) > lot:
             printed, self._printed = self._printed, []
-            await (await engine.journal()).mark_printed(printed)
+            # To print one again does no harm, and all that was asked for is done.
+            with suppress(JournalTrouble):
+                await (await engine.journal()).mark_printed(printed)
 
     def watch(self, event: Event) -> None:
         """Show an event, and remember what it means for the end of the command."""

@@ -5,19 +5,19 @@ folder, which the next download of the same File to the same place finds again.
 """
 
 import asyncio
-import errno
-import fcntl
 import hashlib
 import os
 import shlex
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
+from chunkup import hidden
+from chunkup.durable import sync_names
 from chunkup.errors import BadAnswer, BadOption, Busy, NotFound, Stopped
 from chunkup.files.fetching import pieces
 from chunkup.link import Workshop
@@ -29,9 +29,6 @@ _Result = TypeVar("_Result")
 
 # Bytes that are asked for again, to see that what is here already is of the same content.
 _OVERLAP: Final = 64 << 10
-# What is laid where a download keeps its bytes is taken away; who does that for ever wins.
-_ROUNDS: Final = 100
-_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 async def download(
@@ -111,6 +108,7 @@ def checked(to: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         raise BadOption(f"{shown} cannot be written: {why}") from error
     if not stat.S_ISREG(found.st_mode):
         raise BadOption(f"{shown} is there already, and is no regular file")
+    hidden.let_go(target)
     if not overwrite:
         raise BadOption(f"{shown} is there already", hint="give another path, or --overwrite")
     return target
@@ -136,45 +134,21 @@ class Landing:
 
     def __init__(self, target: Path, mark: str) -> None:
         self._target = target
-        self._path = target.parent / f".chunkup-{mark}"
+        self._path = target.parent / f"{hidden.PREFIX}{mark}"
         self._fd = -1
         try:
-            self._fd = self._claimed()
+            self._fd = hidden.claim(self._path)
+        except BlockingIOError as error:
+            raise Busy(f"another process is downloading to {printable(str(target))}") from error
+        except FileExistsError as error:
+            raise Busy(
+                f"somebody keeps laying other files beside {printable(str(target))}"
+            ) from error
         except OSError as error:
             raise BadOption(
                 f"{printable(str(target))} cannot be written: {error.strerror}"
             ) from error
         self.held = os.fstat(self._fd).st_size
-
-    def _claimed(self) -> int:
-        for _ in range(_ROUNDS):
-            try:
-                fd = os.open(self._path, _NEW, 0o600)
-            except OSError as error:
-                if error.errno != errno.ELOOP:
-                    raise
-                self._path.unlink(missing_ok=True)  # somebody's link, which leads elsewhere
-                continue
-            try:
-                found = os.fstat(fd)
-                if not _is_ours(found):
-                    # Who laid it there could read, or change, what is written to it.
-                    self._path.unlink(missing_ok=True)
-                    os.close(fd)
-                    continue
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(self._path, found):
-                    return fd
-            except BlockingIOError as error:
-                os.close(fd)
-                raise Busy(
-                    f"another process is downloading to {printable(str(self._target))}"
-                ) from error
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)  # its owner was just through with it
-        raise Busy(f"somebody keeps laying other files beside {printable(str(self._target))}")
 
     def put(self, at: int, block: bytes) -> bool:
         """Have ``block`` at its place; False if something else is there already.
@@ -207,6 +181,7 @@ class Landing:
         self._tried(partial(os.fsync, self._fd))
         if overwrite:
             self._tried(partial(self._path.replace, self._target))
+            sync_names(self._target.parent)
             return
         try:
             os.link(self._path, self._target)
@@ -217,8 +192,9 @@ class Landing:
             ) from None
         except OSError:
             self._renamed()  # a file system without links, as on memory sticks
-        else:
-            self._path.unlink(missing_ok=True)
+        # Of two names that change, the disk may have any one first.
+        sync_names(self._target.parent)
+        self._path.unlink(missing_ok=True)
 
     def _renamed(self) -> None:
         """As a link would: whoever makes the name first has it."""
@@ -232,7 +208,7 @@ class Landing:
 
     def close(self) -> None:
         """Let go of it; what is empty is not worth keeping."""
-        if not self.held and _is_at(self._path, os.fstat(self._fd)):
+        if not self.held and hidden.is_at(self._path, os.fstat(self._fd)):
             self.remove()
         os.close(self._fd)
 
@@ -244,15 +220,3 @@ class Landing:
                 f"{printable(str(self._target))} cannot be written: {error.strerror}; "
                 f"the {self.held} bytes that are here are kept"
             ) from error
-
-
-def _is_ours(found: os.stat_result) -> bool:
-    private = stat.S_ISREG(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
-    return private and found.st_uid == os.geteuid() and found.st_nlink == 1
-
-
-def _is_at(path: Path, found: os.stat_result) -> bool:
-    """Whether this very file has the name still."""
-    with suppress(OSError):
-        return os.path.samestat(path.lstat(), found)
-    return False

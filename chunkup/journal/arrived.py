@@ -1,19 +1,19 @@
 """What a manifest says of jobs that became Files."""
 
-import json
 import os
 from collections.abc import Collection
 from typing import Any
 
 from sqlite_utils import Database
 
+from chunkup.journal.damage import file_of
 from chunkup.manifest import Attempts, Entry
 from chunkup.models import Account
 
 _ARRIVED = """
 SELECT
     jobs.id AS job, path, given, start, stop, size, first_line, lines, filename, purpose,
-    mime_type, base_url, organization, project, created_at, file, ended_at, reused,
+    mime_type, base_url, organization, project, created_at, file_id, file, ended_at, reused,
     coalesce(endings.md5, (
         SELECT md5 FROM asks WHERE job_id = jobs.id ORDER BY generation DESC, number DESC LIMIT 1
     )) AS digest,
@@ -32,7 +32,7 @@ def arrived_as(db: Database, job_ids: Collection[str]) -> dict[str, Entry]:
 
 
 def _entry(row: dict[str, Any]) -> Entry:
-    file = json.loads(row["file"])
+    file = file_of(row["file_id"], row["file"])
     return Entry(
         source=os.fsdecode(row["path"]),
         given=None if row["given"] is None else os.fsdecode(row["given"]),
@@ -43,12 +43,12 @@ def _entry(row: dict[str, Any]) -> Entry:
         lines=row["lines"],
         bytes=row["stop"] - row["start"],
         md5=row["digest"],
-        file=file["id"],
+        file=file.id,
         filename=row["filename"],
         purpose=row["purpose"],
         mime_type=row["mime_type"],
-        created_at=file["created_at"],
-        expires_at=file["expires_at"],
+        created_at=file.created_at,
+        expires_at=file.expires_at,
         account=Account(row["base_url"], row["organization"], row["project"]),
         job=row["job"],
         started_at=row["created_at"] if row["started_at"] is None else row["started_at"],

@@ -10,6 +10,7 @@ A process id alone would not do: it is reused, and it says nothing about another
 """
 
 import os
+import re
 import socket
 import time
 import uuid
@@ -19,20 +20,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
+from typing import Final
 
 from sqlite_utils import Database
 
-from chunkup.errors import Busy, JournalTrouble
+from chunkup.errors import Busy, JournalTrouble, NoSuchJob
 from chunkup.journal.schema import no_locks
+
+# What an owner is called. The journal may be somebody else's, and this becomes a path.
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_WHO: Final = "SELECT owner, owner_pid, owner_host, owner_since FROM jobs WHERE id = ?"
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that holds a job; ``since`` in Unix seconds."""
+    """The process that holds a job; ``since`` in Unix seconds, ``owner`` its locked file."""
 
     pid: int
     host: str
     since: float
+    owner: str = ""
 
 
 class Owner:
@@ -43,7 +50,10 @@ class Owner:
         self._folder = journal.with_name(journal.name + "-owners")
         self._journal = journal
         self._handle: int | None = None
-        self._claimed: set[str] = set()
+        # What runs or waits here, and since when. A row may name us for longer than that, where
+        # the disk refused to hear that a job was given back.
+        self._claimed: dict[str, float] = {}
+        self._stale = False
         _living.add(self)
 
     def claim(self, db: Database, job_id: str, *, takeover: bool = False) -> None:
@@ -53,27 +63,30 @@ class Owner:
         to record is refused by :meth:`check`.
 
         Raises:
-            Busy: Another owner that lives has it; or this one has it already.
+            Busy: Another owner that lives has it; or this one has not let go of it yet.
+            NoSuchJob: It was forgotten meanwhile.
         """
+        host = socket.gethostname()
+        if job_id in self._claimed:
+            # Even if it was taken from us since: one that still runs here would pass for the next.
+            raise busy(job_id, Holder(os.getpid(), host, self._claimed[job_id], self.id))
         self._lock()
-        row = db.execute(
-            "SELECT owner, owner_pid, owner_host, owner_since FROM jobs WHERE id = ?", [job_id]
-        ).fetchone()
-        if (
-            row
-            and row[0] is not None
-            and (row[0] == self.id or (self.lives(row[0]) and not takeover))
-        ):
-            holder = Holder(row[1], row[2], row[3])
-            raise busy(job_id, holder)
+        row = db.execute(_WHO, [job_id]).fetchone()
+        if row is None:
+            raise NoSuchJob(f"there is no job {job_id!r} any more", hint="chunkup jobs")
+        owner = row[0]
+        if owner is not None and owner != self.id:
+            if not self.lives(owner):
+                self._clear(owner)
+            elif not takeover:
+                raise busy(job_id, _holder(row))
+        now = time.time()
         db.execute(
             "UPDATE jobs SET owner = ?, owner_pid = ?, owner_host = ?, owner_since = ?,"
             " stop_asked = NULL WHERE id = ?",
-            [self.id, os.getpid(), socket.gethostname(), time.time(), job_id],
+            [self.id, os.getpid(), host, now, job_id],
         )
-        self._claimed.add(job_id)
-        if row and row[0] is not None and not takeover:
-            (self._folder / row[0]).unlink(missing_ok=True)
+        self._claimed[job_id] = now
 
     def release(self, db: Database, job_id: str) -> None:
         """Give the job back, if it is still ours."""
@@ -82,7 +95,23 @@ class Owner:
             " owner_since = NULL, stop_asked = NULL WHERE id = ? AND owner = ?",
             [job_id, self.id],
         )
-        self._claimed.discard(job_id)
+        self._drop(job_id)
+
+    def abandon(self, job_ids: Iterable[str]) -> None:
+        """Let go of jobs whose rows the disk did not let us change.
+
+        The rows name us still. With the last job that runs here the lock goes, so that they are
+        leftovers.
+        """
+        self._stale = True
+        for job_id in job_ids:
+            self._drop(job_id)
+
+    def _drop(self, job_id: str) -> None:
+        self._claimed.pop(job_id, None)
+        if self._stale and not self._claimed:
+            self.close()
+            self.id, self._stale = uuid.uuid4().hex, False
 
     def check(self, db: Database, job_id: str) -> None:
         """Refuse to write about a job that was ours and was taken over.
@@ -92,9 +121,7 @@ class Owner:
         """
         if job_id not in self._claimed:
             return
-        row = db.execute(
-            "SELECT owner, owner_pid, owner_host, owner_since FROM jobs WHERE id = ?", [job_id]
-        ).fetchone()
+        row = db.execute(_WHO, [job_id]).fetchone()
         if row and row[0] is None:
             raise Busy(
                 f"job {job_id} was taken over by another process; what was accepted is kept",
@@ -102,7 +129,7 @@ class Owner:
                 job_id=job_id,
             )
         if row and row[0] != self.id:
-            raise busy(job_id, Holder(row[1], row[2], row[3]))
+            raise busy(job_id, _holder(row))
 
     def asked_to_stop(self, db: Database) -> list[str]:
         """Ids of jobs of ours that somebody wants to be stopped."""
@@ -112,27 +139,39 @@ class Owner:
         return [job_id for (job_id,) in rows.fetchall()]
 
     def lives(self, owner: str) -> bool:
-        """Whether the process behind a row still holds its lock."""
+        """Whether the process behind a row still holds its lock.
+
+        Raises:
+            JournalTrouble: It cannot be told.
+        """
+        if not _ID.fullmatch(owner):
+            return False
+        path = self._folder / owner
         try:
-            handle = os.open(self._folder / owner, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise _untold(path, error) from error
         try:
             # Shared, so that two who look at a dead one do not take each other for it.
             flock(handle, LOCK_SH | LOCK_NB)
         except BlockingIOError:
             return True
+        except OSError as error:
+            raise _untold(path, error) from error
         finally:
             os.close(handle)
         return False
 
     def close(self) -> None:
         """Let go of the lock. Rows still naming it are leftovers from now on."""
-        if self._handle is not None:
-            with suppress(OSError):
-                (self._folder / self.id).unlink(missing_ok=True)
-            os.close(self._handle)
-            self._handle = None
+        if self._handle is None:
+            return
+        self._clear(self.id)
+        os.close(self._handle)
+        self._handle = None
+        _here.discard(self.id)
 
     def forget(self) -> None:
         """In a forked child: close the copy without unlocking the parent's lock."""
@@ -145,6 +184,10 @@ class Owner:
             return
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
+            # Who makes a file locks it in the same transaction, so none of these is that.
+            for left in os.listdir(self._folder):  # noqa: PTH208  (names, in any order)
+                if _ID.fullmatch(left) and not self.lives(left):
+                    self._clear(left)
             handle = os.open(
                 self._folder / self.id,
                 os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
@@ -158,14 +201,34 @@ class Owner:
             flock(handle, LOCK_EX | LOCK_NB)
         except OSError as error:
             os.close(handle)
+            self._clear(self.id)
             raise no_locks(self._journal) from error
         self._handle = handle
+        _here.add(self.id)
+
+    def _clear(self, owner: str) -> None:
+        """Remove the file of one that is dead; one that cannot be removed does no harm."""
+        if _ID.fullmatch(owner):
+            with suppress(OSError):
+                (self._folder / owner).unlink(missing_ok=True)
+
+
+def _holder(row: tuple[str, int, str, float]) -> Holder:
+    owner, pid, host, since = row
+    return Holder(pid, host, since, owner)
+
+
+def _untold(path: Path, error: OSError) -> JournalTrouble:
+    return JournalTrouble(
+        f"whether the process behind {path} still runs cannot be told: {error.strerror}"
+    )
 
 
 def busy(job_id: str, holder: Holder) -> Busy:
     """The error that names who has the job, and since when."""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
-    where = "this process" if holder.pid == os.getpid() else f"process {holder.pid}"
+    # Not by its number: in every container the first process is number 1.
+    where = "this process" if holder.owner in _here else f"process {holder.pid}"
     return Busy(
         f"job {job_id} is held by {where} on {holder.host} since {since}",
         hint=f"wait for it, or look with: chunkup show {job_id}",
@@ -174,12 +237,15 @@ def busy(job_id: str, holder: Holder) -> Busy:
 
 
 _living: weakref.WeakSet[Owner] = weakref.WeakSet()
+# The owners whose locks this very process holds.
+_here: set[str] = set()
 
 
-def _forget_all(owners: Iterable[Owner]) -> None:
-    for owner in owners:
+def _forget_all() -> None:
+    _here.clear()
+    for owner in list(_living):
         owner.forget()
 
 
 # A forked child holds a copy of every descriptor, and with it the lock would outlive us.
-os.register_at_fork(after_in_child=lambda: _forget_all(list(_living)))
+os.register_at_fork(after_in_child=_forget_all)

@@ -14,6 +14,7 @@ from typing import assert_never
 
 from sqlite_utils import Database
 
+from chunkup.journal.damage import file_of
 from chunkup.machine import (
     SINGLE,
     Accepted,
@@ -28,7 +29,7 @@ from chunkup.machine import (
     Failed,
     GenerationEnded,
 )
-from chunkup.models import Account, Fingerprint, Job, Receipt, RemoteFile, Span, Split, Upload
+from chunkup.models import Account, Fingerprint, Job, Receipt, Span, Split, Upload
 
 # The open Upload that a fact is about. None where it is not the job's open Upload, which the
 # NOT NULL columns then refuse.
@@ -157,9 +158,14 @@ def _end(  # noqa: PLR0913  (one row's columns)
             "reused": int(done is not None and done.reused),
             "md5": done.md5 if done else None,
             "code": code,
-            "message": message,
+            "message": as_text(message),
         }
     )
+
+
+def as_text(said: str | None) -> str | None:
+    """What an error says, for a column of text: a path or a header in it may hold other bytes."""
+    return None if said is None else said.encode("utf-8", "backslashreplace").decode()
 
 
 def read_facts(db: Database, job: str) -> Iterator[Fact]:
@@ -200,14 +206,15 @@ def read_facts(db: Database, job: str) -> Iterator[Fact]:
 
 def _read_ending(db: Database, job: str) -> Iterator[Fact]:
     row = db.execute(
-        "SELECT kind, file, recovered, reused, md5, code, message FROM endings WHERE job_id = ?",
+        "SELECT kind, file_id, file, recovered, reused, md5, code, message FROM endings"
+        " WHERE job_id = ?",
         [job],
     ).fetchone()
     if row is None:
         return
-    kind, file, recovered, reused, md5, code, message = row
+    kind, file_id, file, recovered, reused, md5, code, message = row
     if kind == "completed":
-        yield Completed(RemoteFile(**json.loads(file)), bool(recovered), bool(reused), md5)
+        yield Completed(file_of(file_id, file), bool(recovered), bool(reused), md5)
     elif kind == "failed":
         yield Failed(code, message)
     else:

@@ -1,19 +1,21 @@
 """The journal as the engine sees it: awaitable, shielded, durable on return."""
 
+import asyncio
 import os
 import socket
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
 import platformdirs
 from sqlite_utils import Database
 
-from chunkup.errors import ChunkupError, NoSuchJob
+from chunkup.errors import ChunkupError, Interrupted, JournalTrouble, NoSuchJob
 from chunkup.journal.arrived import arrived_as
 from chunkup.journal.claims import Owner
-from chunkup.journal.facts import read_facts, read_jobs, read_salt, write_fact
+from chunkup.journal.facts import as_text, read_facts, read_jobs, read_salt, write_fact
 from chunkup.journal.listing import JobLine, RunNote, read_lines, read_runs, read_stretches
 from chunkup.journal.pruning import prune
 from chunkup.journal.reuse import Kept, kept
@@ -28,6 +30,7 @@ from chunkup.journal.sets import (
     files,
     habits,
     keep_habits,
+    mortal,
     same_as,
     seen_before,
     succeed,
@@ -118,19 +121,28 @@ class Journal:
         return await self._do(work)
 
     async def adopt_all(
-        self, wanted: Sequence[Job], *, proven: Collection[str] = (), fresh: bool = False
+        self,
+        wanted: Sequence[Job],
+        *,
+        proven: Collection[str] = (),
+        fresh: bool = False,
+        now: float | None = None,
     ) -> list[Adopted]:
         """For each wanted job the one to work for: see :mod:`chunkup.journal.sets`.
 
         One transaction: the jobs of a command are known all or not at all.
         """
         return await self._do(
-            lambda db: adopt_all(db, wanted, frozenset(proven), fresh=fresh), writes=True
+            lambda db: adopt_all(db, wanted, frozenset(proven), fresh=fresh, now=now), writes=True
         )
 
     async def suspects(self, wanted: Sequence[Job]) -> list[Suspect]:
         """Finished jobs of unfinished sets that only the time of their file speaks against."""
         return await self._do(lambda db: suspects(db, wanted))
+
+    async def mortal(self, wanted: Sequence[Job]) -> bool:
+        """Whether one of these may be done already by a File that expires."""
+        return await self._do(lambda db: mortal(db, wanted))
 
     async def superseded(self, wanted: Sequence[Job]) -> list[Job]:
         """Open pieces of the wanted files that were cut otherwise."""
@@ -138,13 +150,15 @@ class Journal:
 
     async def checked(self, job_id: str, lines: int | None) -> None:
         """A file was checked, and has so many lines; it need not be checked again."""
-        await self._do(
-            lambda db: db.execute(
+
+        def work(db: Database) -> None:
+            self._owner.check(db, job_id)
+            db.execute(
                 "UPDATE jobs SET unchecked = 0, first_line = ?, lines = ? WHERE id = ?",
                 [None if lines is None else 1, lines, job_id],
-            ),
-            writes=True,
-        )
+            )
+
+        await self._do(work, writes=True)
 
     async def note_rate(self, base_url: str, rate: float) -> None:
         """What the way to a place carried, in bytes a second; kept until the next time."""
@@ -258,8 +272,14 @@ class Journal:
         return await self._do(read_lines)
 
     async def line(self, job_id: str) -> JobLine:
-        """One job by its whole id."""
-        return (await self._do(lambda db: read_lines(db, job_id)))[0]
+        """One job by its whole id.
+
+        Raises:
+            NoSuchJob: It was forgotten meanwhile.
+        """
+        for line in await self._do(lambda db: read_lines(db, job_id)):
+            return line
+        raise NoSuchJob(f"there is no job {job_id!r} any more", hint="chunkup jobs")
 
     async def runs(self, job_id: str) -> list[RunNote]:
         """A job's runs, oldest first."""
@@ -295,7 +315,20 @@ class Journal:
 
     async def unreserve(self, job_ids: Sequence[str]) -> None:
         """Give back those of these that no run was begun for."""
-        await self._do(lambda db: self._turns.give_back(db, job_ids), writes=True)
+        await self._let_go(
+            lambda db: self._turns.give_back(db, job_ids), lambda: self._turns.abandon(job_ids)
+        )
+
+    async def _let_go(
+        self, work: Callable[[Database], None], otherwise: Callable[[], None]
+    ) -> None:
+        """Give jobs back; where the disk refuses it, without a word on the disk."""
+        try:
+            await self._do(work, writes=True)
+        except JournalTrouble:
+            with suppress(JournalTrouble):  # closed, and then nothing is ours any more
+                await self._do(lambda _: otherwise())
+            raise
 
     async def revoke(self, job_id: str) -> bool:
         """Give a job back that waits for its run, which then does not begin; False if none does."""
@@ -309,6 +342,7 @@ class Journal:
         Raises:
             Busy: A living process, this one included, has it.
             Stopped: It was asked to stop while it waited for this.
+            NoSuchJob: It was forgotten meanwhile.
         """
 
         def work(db: Database) -> int:
@@ -317,12 +351,30 @@ class Journal:
                 "INSERT INTO runs (job_id, started_at, pid, host, command) VALUES (?, ?, ?, ?, ?)",
                 [job_id, time.time(), os.getpid(), socket.gethostname(), command],
             )
-            return int(cursor.lastrowid or 0)
+            claimed.append(int(cursor.lastrowid or 0))
+            return claimed[0]
 
-        return await self._do(work, writes=True)
+        claimed: list[int] = []
+        try:
+            return await self._do(work, writes=True)
+        except asyncio.CancelledError:
+            # It was carried out all the same, and who is cancelled here never gives it back.
+            if claimed:
+                with suppress(JournalTrouble):
+                    await outlast(self.release(job_id, claimed[0], Interrupted("interrupted")))
+            raise
+        except JournalTrouble:
+            if claimed:
+                with suppress(JournalTrouble):
+                    await self._do(lambda _: self._owner.abandon([job_id]))
+            raise
 
     async def release(self, job_id: str, run: int, error: ChunkupError | None) -> None:
-        """Give the job back and note how the run ended; None for a File."""
+        """Give the job back and note how the run ended; None for a File.
+
+        Raises:
+            JournalTrouble: It could not be noted; the job is given back nevertheless.
+        """
 
         def work(db: Database) -> None:
             self._owner.release(db, job_id)
@@ -333,13 +385,13 @@ class Journal:
                     time.time(),
                     error.exit_code if error else 0,
                     error.code if error else None,
-                    error.message if error else None,
-                    error.request_id if error else None,
+                    as_text(error.message) if error else None,
+                    as_text(error.request_id) if error else None,
                     run,
                 ],
             )
 
-        await self._do(work, writes=True)
+        await self._let_go(work, lambda: self._owner.abandon([job_id]))
 
     async def ask_to_stop(self, job_id: str) -> None:
         """Ask the process that owns the job to stop it; that looks about once a second."""

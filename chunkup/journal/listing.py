@@ -113,7 +113,10 @@ def _line(job: Job, row: dict[str, object]) -> JobLine:
         run_open=row["started_at"] is not None and row["ended_at"] is None,
         owner=str(owner) if owner else None,
         holder=Holder(
-            _number(row["owner_pid"]), str(row["owner_host"]), _moment(row["owner_since"])
+            _number(row["owner_pid"]),
+            str(row["owner_host"]),
+            _moment(row["owner_since"]),
+            str(owner),
         )
         if owner
         else None,

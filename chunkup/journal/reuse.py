@@ -1,11 +1,11 @@
 """Files that finished jobs made, for jobs that would send the same content once more."""
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlite_utils import Database
 
+from chunkup.journal.damage import file_of
 from chunkup.models import Account, RemoteFile
 
 
@@ -20,7 +20,7 @@ class Kept:
 # Two keys of one account look like those of two; one that is not known excludes nothing. What went
 # without an MD5 has nothing that other content could be compared with.
 _KEPT = """
-    SELECT purpose, stop - start AS size, file,
+    SELECT purpose, stop - start AS size, file_id, file,
         coalesce(endings.md5, (SELECT md5 FROM asks WHERE job_id = jobs.id
             ORDER BY generation DESC, number DESC LIMIT 1)) AS content
     FROM endings JOIN jobs ON jobs.id = job_id
@@ -43,8 +43,8 @@ def kept(
         "project": account.project,
         "key_hash": account.key_hash,
     }
-    for purpose, size, file, md5 in db.execute(_KEPT, who):
+    for purpose, size, file_id, file, md5 in db.execute(_KEPT, who):
         if (purpose, size) in sought:
             like = found.setdefault((purpose, size), [])
-            like.append(Kept(RemoteFile(**json.loads(file)), md5))
+            like.append(Kept(file_of(file_id, file), md5))
     return found

@@ -9,19 +9,25 @@ import secrets
 import shlex
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from fcntl import LOCK_EX, flock
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Final
 
 from sqlite_utils import Database, Migrations
 
-from chunkup.errors import BadJournal, JournalTrouble
+from chunkup.durable import make_private
+from chunkup.errors import BadJournal, JournalTrouble, Stopped
+from chunkup.journal.damage import damaged, is_damage
+from chunkup.shortage import outgrown, shortage
 
 # Says in the file itself whose it is, so that no other program's database is taken for one.
 APPLICATION_ID: Final = 0x63686B75
 _OLDEST_SQLITE: Final = (3, 37)
+# Seconds in which another process is through with what it does to the journal.
+PATIENCE: Final = 30.0
 _NAME_ANOTHER: Final = "name another file with --journal PATH"
 # Another journal would know nothing of the job.
 _MEND: Final = "see that its disk is in order, then run the same command again"
@@ -210,6 +216,8 @@ def open_database(path: Path) -> Database:
             return _open_locked(path)
     except sqlite3.Error as error:
         raise translate(error, path) from error
+    except (UnicodeDecodeError, KeyError) as error:  # of the tables' own definitions
+        raise damaged(path, error) from error
     except OSError as error:
         raise JournalTrouble(
             f"the journal {path} cannot be opened: {error.strerror}", hint=_MEND
@@ -220,22 +228,46 @@ def translate(error: sqlite3.Error, path: Path) -> BadJournal | JournalTrouble:
     """What a failure of SQLite means to a person."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = code & 0xFF if isinstance(code, int) else None
-    if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return BadJournal(
-            f"the journal {path} is damaged: {error}; it was left as it is",
-            hint=f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}",
-        )
+    if is_damage(error):
+        return damaged(path, error)
+    if primary == sqlite3.SQLITE_BUSY:
+        return _kept(path)
     if primary == sqlite3.SQLITE_FULL:
         return JournalTrouble(
             f"no space is left for the journal {path}", hint="free some space, then resume"
         )
+    if primary == sqlite3.SQLITE_CANTOPEN and (lack := _lacking()):
+        return JournalTrouble(f"the journal {path} cannot be opened: {lack}")
+    if primary == sqlite3.SQLITE_IOERR and (limit := _limit(path)):
+        return JournalTrouble(f"the journal {path} cannot grow: {limit}")
     return JournalTrouble(f"the journal {path} failed: {error}", hint=_MEND)
+
+
+def _limit(path: Path) -> str | None:
+    with suppress(OSError):
+        return outgrown(path.stat().st_size)
+    return None
+
+
+def _lacking() -> Stopped | None:
+    """Why SQLite could not open a file, which it does not tell: the system does, to who tries."""
+    held: list[int] = []
+    try:
+        # The database, its rollback journal and their folder. None of them is opened itself:
+        # to close it again would let go of the locks that SQLite has on it.
+        held.extend(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(3))
+    except OSError as error:
+        return shortage(error)
+    finally:
+        for handle in held:
+            os.close(handle)
+    return None
 
 
 def _open_locked(path: Path) -> Database:
     # sqlite-utils needs the default transaction handling; None only keeps Python from
     # opening deferred transactions behind our back.
-    connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     try:
         # Plugins of sqlite-utils are other people's code, and this is the memory.
         db = Database(connection, execute_plugins=False)
@@ -280,7 +312,7 @@ def _check_identity(db: Database, path: Path) -> None:
 def _check_place(path: Path) -> None:
     folder = path.parent
     try:
-        _make_private(folder)
+        make_private(folder)
         place = folder.stat()
     except OSError as error:
         raise BadJournal(
@@ -292,24 +324,15 @@ def _check_place(path: Path) -> None:
             f"everybody may write in {folder}, so nothing in it can be trusted",
             hint=f"chmod o-w {shlex.quote(str(folder))}",
         )
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISREG(found.st_mode):
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise BadJournal(f"the journal {path} is not a regular file", hint=_NAME_ANOTHER)
-    if found.st_uid != os.geteuid():
-        raise BadJournal(f"the journal {path} belongs to another user", hint=_NAME_ANOTHER)
-
-
-def _make_private(folder: Path) -> None:
-    """Make a folder and what is missing above it, for this user only.
-
-    The ``parents`` of mkdir would leave those above to the umask.
-    """
-    if not folder.is_dir():
-        _make_private(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+    # SQLite plays back a rollback journal into the file whoever put it there.
+    for suffix in ("", "-journal", "-lock", "-owners"):
+        beside = path.with_name(path.name + suffix)
+        with suppress(FileNotFoundError):
+            if beside.lstat().st_uid != os.geteuid():
+                what = f"the journal {path}" if beside == path else f"{beside}, beside the journal,"
+                raise BadJournal(f"{what} belongs to another user", hint=_NAME_ANOTHER)
 
 
 @contextmanager
@@ -319,13 +342,33 @@ def _making(path: Path) -> Iterator[None]:
     Six processes that open a new file at once otherwise meet half-made tables.
     """
     with private(path.with_name(path.name + "-lock")) as lock:
-        try:
-            flock(lock, LOCK_EX)
-        except OSError as error:
-            raise no_locks(path) from error
+        until = time.monotonic() + PATIENCE
+        while not _locked(lock, path):
+            if time.monotonic() >= until:
+                raise _kept(path)
+            time.sleep(0.01)
         with private(path):
             pass
         yield
+
+
+def _locked(lock: int, path: Path) -> bool:
+    try:
+        flock(lock, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise no_locks(path) from error
+    return True
+
+
+def _kept(path: Path) -> JournalTrouble:
+    """What is wrong if another process works with the journal and does not end."""
+    return JournalTrouble(
+        f"another process has kept the journal {path} to itself for {PATIENCE:.0f} seconds; one "
+        "that was stopped in the middle of a commit (Ctrl-Z) does, until it goes on or is ended",
+        hint=f"fuser -v {shlex.quote(str(path))}",
+    )
 
 
 def no_locks(path: Path) -> BadJournal:

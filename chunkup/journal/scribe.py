@@ -14,8 +14,11 @@ from typing import Any, TypeVar
 from sqlite_utils import Database
 
 from chunkup.errors import BadJournal, JournalTrouble
+from chunkup.journal.damage import is_damage, misread
+from chunkup.journal.forks import Unforked
 from chunkup.journal.schema import open_database, translate
 from chunkup.outlast import outlast
+from chunkup.shortage import begin
 
 _Result = TypeVar("_Result")
 
@@ -43,17 +46,19 @@ class Scribe:
         self._thread: threading.Thread | None = None
         self._ended = asyncio.Event()
         self._broken: JournalTrouble | None = None
+        self._unforked = Unforked()
 
     async def start(self) -> None:
         """Open the database in the thread; on an error, or if cancelled, no thread is left."""
         ready: Future[None] = Future()
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._serve,
             args=[ready, _teller(self._ended)],
             name="chunkup-journal",
             daemon=True,
         )
-        self._thread.start()
+        begin(thread)
+        self._thread = thread
         try:
             await outlast(asyncio.wrap_future(ready))
         except BaseException:
@@ -78,6 +83,11 @@ class Scribe:
         """
         if self._thread is None:
             raise JournalTrouble("the journal is closed")
+        if not self._thread.is_alive():
+            raise JournalTrouble(
+                "this process was forked from the one that opened the journal, and can't use it",
+                hint="make a new uploader in the child process",
+            )
         if writes and self._broken:
             raise self._broken
         done: Future[_Result] = Future()
@@ -86,14 +96,17 @@ class Scribe:
 
     def _serve(self, ready: Future[None], tell_end: Callable[[], None]) -> None:
         try:
-            db = open_database(self._path)
+            with self._unforked:
+                db = open_database(self._path)
             try:
                 ready.set_result(None)
                 while batch := self._take():
-                    self._carry_out(db, batch)
+                    with self._unforked:
+                        self._carry_out(db, batch)
             finally:
-                self._at_end()
-                db.close()
+                with self._unforked:
+                    self._at_end()
+                    db.close()
         except BaseException as error:
             if ready.done():
                 raise
@@ -134,10 +147,14 @@ class Scribe:
                     with db.atomic() if writes else nullcontext():
                         outcomes.append((work, work.run(db), None))
                 except sqlite3.IntegrityError as error:
+                    if is_damage(error):
+                        raise
                     outcomes.append((work, None, error))
                 except sqlite3.Error:
                     raise
-                except Exception as error:  # noqa: BLE001  (its own caller gets it, and nobody else)
+                except Exception as error:
+                    if damage := misread(error, writing=work.writes):
+                        raise damage from error
                     outcomes.append((work, None, error))
             if writes:
                 db.execute("COMMIT")

@@ -5,7 +5,6 @@ made has not reached whoever asked for it. As long as that is so, the same comma
 rest of the set, and what the set has finished counts as done.
 """
 
-import json
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -14,6 +13,7 @@ from enum import StrEnum
 
 from sqlite_utils import Database
 
+from chunkup.journal.damage import file_of
 from chunkup.journal.facts import read_jobs, write_job
 from chunkup.journal.names import new_id
 from chunkup.models import Job, RemoteFile, Split
@@ -53,7 +53,7 @@ class Habits:
 
 
 _ENDED = """
-    SELECT kind, file, printed, set_id,
+    SELECT kind, file_id, file, printed, set_id,
         coalesce(endings.md5, (SELECT md5 FROM asks WHERE job_id = jobs.id
             ORDER BY generation DESC, number DESC LIMIT 1)) AS md5
     FROM jobs LEFT JOIN endings ON endings.job_id = jobs.id WHERE jobs.id = ?
@@ -68,20 +68,27 @@ _UNFINISHED = """
 
 
 def adopt_all(
-    db: Database, wanted: Sequence[Job], proven: Collection[str], *, fresh: bool
+    db: Database,
+    wanted: Sequence[Job],
+    proven: Collection[str],
+    *,
+    fresh: bool,
+    now: float | None = None,
 ) -> list[Adopted]:
     """For each wanted job the one to work for, in the same order; what is missing is added.
 
     ``proven`` are ids of finished jobs whose file has the content that was sent, although its
     time moved. New jobs join the set of the first that was found. Two that want the same get
-    the same. ``fresh`` looks for none.
+    the same. ``fresh`` looks for none. ``now`` is the server's time, where that is known: a File
+    is over by it.
     """
+    now = time.time() if now is None else now
     found: dict[tuple[object, ...], Adopted | None] = {}
     replaced: dict[tuple[object, ...], Job] = {}
     for job in wanted:
         if job.identity not in found:
             before = None if fresh else _before(db, job)
-            standing = None if before is None else _standing(db, job, before, proven)
+            standing = None if before is None else _standing(db, job, before, proven, now)
             found[job.identity] = standing
             if before is not None and standing is None:
                 replaced[job.identity] = before
@@ -188,11 +195,11 @@ def unfinished(db: Database, set_id: str) -> bool:
 def files(db: Database, set_id: str) -> dict[str, RemoteFile]:
     """The Files of a set's finished jobs, by job."""
     rows = db.execute(
-        "SELECT id, file FROM jobs JOIN endings ON endings.job_id = jobs.id"
+        "SELECT id, file_id, file FROM jobs JOIN endings ON endings.job_id = jobs.id"
         " WHERE set_id = ? AND kind = 'completed'",
         [set_id],
     )
-    return {job_id: RemoteFile(**json.loads(file)) for job_id, file in rows.fetchall()}
+    return {job_id: file_of(file_id, file) for job_id, file_id, file in rows.fetchall()}
 
 
 def add(db: Database, job: Job) -> Job:
@@ -234,17 +241,30 @@ def _before(db: Database, job: Job) -> Job | None:
     return last
 
 
-def _standing(db: Database, job: Job, before: Job, proven: Collection[str]) -> Adopted | None:
+def mortal(db: Database, wanted: Sequence[Job]) -> bool:
+    """Whether one of these may be done already by a File that expires."""
+    for job in wanted:
+        if (before := _before(db, job)) is None:
+            continue
+        row = next(db.query(_ENDED, [before.id]))
+        if row["kind"] == "completed" and file_of(row["file_id"], row["file"]).expires_at:
+            return True
+    return False
+
+
+def _standing(
+    db: Database, job: Job, before: Job, proven: Collection[str], now: float
+) -> Adopted | None:
     row = next(db.query(_ENDED, [before.id]))
     if row["kind"] is None:
         return Adopted(before, Standing.OPEN)
     if row["kind"] == "failed" or not unfinished(db, before.set_id):
         return None
-    seen, now = before.fingerprint, job.fingerprint
-    if seen.size != now.size or (seen.mtime_ns != now.mtime_ns and before.id not in proven):
+    seen, found = before.fingerprint, job.fingerprint
+    if seen.size != found.size or (seen.mtime_ns != found.mtime_ns and before.id not in proven):
         return None
-    file = RemoteFile(**json.loads(row["file"]))
-    if file.expires_at is not None and file.expires_at <= time.time():
+    file = file_of(row["file_id"], row["file"])
+    if file.expires_at is not None and file.expires_at <= now:
         return None
     return Adopted(before, Standing.DONE, file)
 

@@ -43,6 +43,12 @@ class Turns:
         self._revoked.add(job_id)
         return True
 
+    def abandon(self, job_ids: Iterable[str]) -> None:
+        """Let go of those of these that still wait, where the disk refused to hear of it."""
+        waiting = self._waiting.intersection(job_ids)
+        self._waiting -= waiting
+        self._owner.abandon(waiting)
+
     def begin(self, db: Database, job_id: str, *, takeover: bool) -> None:
         """Make a job ours whose turn has come, or that never waited.
 
@@ -60,6 +66,10 @@ class Turns:
                 )
         if job_id in self._waiting:
             self._waiting.discard(job_id)
-            self._owner.check(db, job_id)
+            try:
+                self._owner.check(db, job_id)
+            except Busy:
+                self._owner.release(db, job_id)
+                raise
         else:
             self._owner.claim(db, job_id, takeover=takeover)

@@ -1,29 +1,38 @@
 """A file that comes to be under its name all at once, or not at all, and over no other."""
 
+import hashlib
 import os
 import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from chunkup.errors import BadOption, Stopped
+from chunkup import hidden
+from chunkup.durable import sync_names
+from chunkup.errors import BadOption, Busy, Stopped
 from chunkup.models import Fingerprint
 from chunkup.source import fingerprint_of
 from chunkup.text import printable
 
 
-def free(target: Path) -> None:
-    """See that a new file can have this path.
+def free(target: Path, mapping: Path) -> None:
+    """See that a new file and what belongs to it can have these paths.
+
+    Both are hidden still where a kill came before the first was there: then the second, which
+    gets its name before, says nothing of anything, and is taken away.
 
     Raises:
         BadOption: Something is there already, or there is no such folder.
     """
-    if os.path.lexists(target):
-        raise _taken(target)
-    if not target.parent.is_dir():
-        raise BadOption(f"there is no folder {printable(str(target.parent))}")
+    hidden.let_go(target)
+    if hidden.let_go(mapping) and not os.path.lexists(target):
+        mapping.unlink(missing_ok=True)
+    for place in (target, mapping):
+        if os.path.lexists(place):
+            raise _taken(place)
+        if not place.parent.is_dir():
+            raise BadOption(f"there is no folder {printable(str(place.parent))}")
 
 
 def _taken(target: Path) -> BadOption:
@@ -34,18 +43,27 @@ class Fresh:
     """What is written so far, under a hidden name in the same folder, for this user alone.
 
     Raises:
+        Busy: Another process writes the same file now.
         Stopped: The disk takes no more, at any of its calls.
     """
 
     def __init__(self, target: Path) -> None:
         self._target = target
+        name = hashlib.blake2b(os.fsencode(target.name), digest_size=10).hexdigest()
+        self.path = os.fspath(target.parent / f"{hidden.PREFIX}new-{name}")
 
     def __enter__(self) -> Self:
         try:
-            number, self.path = tempfile.mkstemp(prefix=".chunkup-", dir=self._target.parent)
+            number = hidden.claim(Path(self.path))
+            self._file = os.fdopen(number, "wb")
+            os.ftruncate(number, 0)
+        except BlockingIOError as error:
+            raise Busy(
+                f"another process is writing {printable(str(self._target))}",
+                hint="wait for it, or give another path",
+            ) from error
         except OSError as error:
             raise self._failed(error) from error
-        self._file = os.fdopen(number, "wb")
         return self
 
     def __exit__(
@@ -77,7 +95,7 @@ class Fresh:
             raise self._failed(error) from error
 
     def publish(self) -> None:
-        """Give it its name.
+        """Give it its name, which outlives the power from then on.
 
         Raises:
             BadOption: Something came to be there meanwhile.
@@ -88,6 +106,7 @@ class Fresh:
             raise _taken(self._target) from None
         except OSError:
             self._rename()  # a file system without links, as on memory sticks
+        sync_names(self._target.parent)
 
     def withdraw(self) -> None:
         """Take the name away again."""

@@ -7,7 +7,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from chunkup.outlast import outlast
+from chunkup.errors import Stopped
+from chunkup.patience import GRACE, patiently
+from chunkup.shortage import begin
 
 _Result = TypeVar("_Result")
 
@@ -17,7 +19,7 @@ class Halted(Exception):
 
 
 async def interruptible(work: Callable[[Callable[[], None]], _Result]) -> _Result:
-    """Carry out ``work`` in a thread; who is cancelled stops it, and waits until it has ended.
+    """Carry out ``work`` in a thread; who is cancelled stops it, and waits until it ends or hangs.
 
     ``work`` gets what it has to call at every read; that raises once it has to end.
     """
@@ -38,14 +40,16 @@ async def interruptible(work: Callable[[Callable[[], None]], _Result]) -> _Resul
             loop.call_soon_threadsafe(settle)
 
     thread = threading.Thread(target=run, name="chunkup-check", daemon=True)
-    thread.start()
+    begin(thread)
     try:
         return await asyncio.shield(answer)
     except asyncio.CancelledError:
         stop.set()
-        with suppress(Halted):
-            await outlast(answer)
+        answer.add_done_callback(lambda late: late.cancelled() or late.exception())
+        with suppress(Halted, Stopped):  # its disk hangs, and it has to be left to itself
+            await patiently(answer, "", GRACE)
         raise
     finally:
         # It has answered, and only has to return still.
-        thread.join()
+        if answer.done():
+            thread.join()

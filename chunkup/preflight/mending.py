@@ -65,12 +65,12 @@ async def mend(  # noqa: PLR0913  (what is mended, for what, and where it goes)
 
     Raises:
         BadOption: Something is at ``target`` or ``mapping`` already, or there is no such folder.
+        Busy: Another process writes the same file now.
         SourceChanged: It is not the file of the fingerprint, or was written to meanwhile.
         SourceGone: It vanished, or a read failed.
         Stopped: The disk takes no more; nothing is left behind.
     """
-    free(target)
-    free(mapping)
+    free(target, mapping)
     wish = replace(wish, check=True, split=None)
     if not has_records(wish.purpose):
         return Mended(await survey(path, fingerprint, wish), None, 0)

@@ -68,7 +68,7 @@ def sentence(event: events.Event, *, many: bool = False) -> str | None:
             late = f" {duration_text(seconds)} before the end" if isfinite(seconds) else " first"
             return (
                 f"{who}: at {size_text(rate)}/s the Upload expires{late}; "
-                "a faster link or a smaller file would do"
+                "a faster link or disk, or a smaller file would do"
             )
         case events.Finding(code=code, message=message, line=line, level=level):
             where = name if line is None else f"{name}:{line}"

@@ -46,9 +46,9 @@ class Trouble:
     retry: bool
 
     def shown(self, now: float) -> bool:
-        """Whether it is still worth telling."""
+        """Whether it is still worth telling; a clock that was set back makes it no longer."""
         least = _RETRY_SHOWN if self.retry else 0.0
-        return now - self.since < max(self.wait, least)
+        return 0 <= now - self.since < max(self.wait, least)
 
     def left(self, now: float) -> int:
         """Whole seconds of the wait that are left, rounded up; a clock set back adds none."""

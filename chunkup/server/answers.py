@@ -1,7 +1,9 @@
 """What every answer has: the API's objects, its error shape and its headers."""
 
+import errno
 import logging
 import secrets
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -94,10 +96,20 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except StoppedError:
         message = "The server is shutting down."
         return error_response(ApiError(503, message, kind="server_error"))
+    except (OSError, sqlite3.Error) as error:
+        _log.error("%s %s failed: %s", request.method, request.rel_url.raw_path, error)
+        full = "full" if _is_full(error) else "failing"
+        return error_response(ApiError(500, f"The server's disk is {full}.", kind="server_error"))
     except Exception:  # noqa: BLE001 - the last resort: a bug is a 500 in the same shape
-        _log.exception("%s %s failed", request.method, request.path)
+        _log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         message = "The server had an error while processing your request."
         return error_response(ApiError(500, message, kind="server_error"))
+
+
+def _is_full(error: OSError | sqlite3.Error) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def stamp(

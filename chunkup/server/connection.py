@@ -7,7 +7,9 @@ that was accepted while the door was closing.
 
 import asyncio
 import logging
+import resource
 import socket
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -25,6 +27,10 @@ _log = logging.getLogger(__name__)
 
 # How long the rest of a refused body is read, so that the client gets to see the refusal.
 _LINGER_SECONDS = 10.0
+
+# Clients that the system keeps waiting, and open files that are no client's.
+_WAITING = 128
+_BESIDES = 32
 
 _SETTINGS: Final[dict[str, Any]] = {
     "access_log": None,
@@ -78,6 +84,7 @@ class Connection(web.RequestHandler):
         """Forget the client."""
         self._be_patient()
         super().connection_lost(exc)
+        self._door.left()
 
     def pause_writing(self) -> None:
         """Begin to wait for the client to read."""
@@ -122,6 +129,8 @@ class Connection(web.RequestHandler):
         """Send an answer; a refusal that was made before any of our code ran gets our shape."""
         if isinstance(resp, web.HTTPException):
             resp = http_refusal(request, resp)
+        if self._door.is_full:
+            resp.force_close()  # somebody waits outside
         return await super().finish_response(request, resp, start_time)
 
     def _be_impatient(self, transport: asyncio.Transport) -> None:
@@ -144,7 +153,11 @@ class Connection(web.RequestHandler):
 
 
 class Door(web.BaseSite):
-    """Where a runner's application listens: at an address, or at a socket bound already."""
+    """Where a runner's application listens: at an address, or at a socket bound already.
+
+    No more come in at once than there are open files for; the others wait outside. asyncio
+    would try for ever, with a traceback for each try: 50 MB of them in half a minute.
+    """
 
     def __init__(
         self, runner: web.AppRunner, host: str, port: int, listener: socket.socket | None
@@ -154,6 +167,11 @@ class Door(web.BaseSite):
         self.clock = runner.app[CLOCK]
         self._address = (host, port)
         self._listener = listener
+        self._listening: list[socket.socket] = []
+        self._coming: set[asyncio.Task[Any]] = set()
+        self._inside = 0
+        self._most = _most_connections()
+        self._again: asyncio.TimerHandle | None = None
 
     @property
     def name(self) -> str:
@@ -163,27 +181,77 @@ class Door(web.BaseSite):
     async def start(self) -> None:
         """Listen; raises OSError as the system does."""
         await super().start()
-        server = cast("web.Server", self._runner.server)  # there, or the line above raised
         loop = asyncio.get_running_loop()
-
-        def connection() -> Connection:
-            return Connection(server, self)
-
         if self._listener is None:
-            self._server = await loop.create_server(connection, *self._address)
+            self._server = await loop.create_server(
+                self._connection, *self._address, start_serving=False
+            )
         else:
-            self._server = await loop.create_server(connection, sock=self._listener)
+            self._server = await loop.create_server(
+                self._connection, sock=self._listener, start_serving=False
+            )
+        # Theirs have no accept.
+        self._listening = [listener.dup() for listener in self._server.sockets]
+        for listener in self._listening:
+            listener.setblocking(False)  # noqa: FBT003  (the standard library's own signature)
+            listener.listen(_WAITING)
+        self._open()
 
     async def stop(self) -> None:
-        """Let nobody in any more.
-
-        asyncio loses a connection that it has accepted and not yet handed on when it stops to
-        listen. So first it accepts no more, and hands on what it has, which takes three turns.
-        """
-        if isinstance(self._server, asyncio.Server):
-            loop = asyncio.get_running_loop()
-            for listener in self._server.sockets:
-                loop.remove_reader(listener.fileno())
-            for _ in range(3):
-                await asyncio.sleep(0)
+        """Let nobody in any more; whoever was accepted already is handed on."""
+        self._shut()
+        if self._coming:
+            await asyncio.wait(self._coming)
+        while self._listening:
+            self._listening.pop().close()
         await super().stop()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody comes in before somebody leaves."""
+        return self._inside >= self._most
+
+    def left(self) -> None:
+        """A client is gone, and another one may come in."""
+        self._inside -= 1
+        self._open()
+
+    def _connection(self) -> Connection:
+        # There is one, or start() has raised.
+        return Connection(cast("web.Server", self._runner.server), self)
+
+    def _open(self) -> None:
+        self._again = None
+        for listener in () if self.is_full else self._listening:
+            asyncio.get_running_loop().add_reader(listener.fileno(), self._let_in, listener)
+
+    def _shut(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+        for listener in self._listening:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+
+    def _let_in(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            client, _ = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            _log.error("nobody can come in for a second: %s", error.strerror)
+            self._shut()
+            self._again = loop.call_later(1.0, self._open)
+            return
+        client.setblocking(False)  # noqa: FBT003  (as above)
+        self._inside += 1
+        if self.is_full:
+            self._shut()
+        task = loop.create_task(loop.connect_accepted_socket(self._connection, client))
+        self._coming.add(task)
+        task.add_done_callback(self._coming.discard)
+
+
+def _most_connections() -> int:
+    """As many as there are open files for, each with one that it writes to."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, (soft - _BESIDES) // 2)

@@ -17,6 +17,8 @@ from pathlib import Path
 import xxhash
 
 READ_BYTES = 1 << 20
+# Folders of the store, and swept by it.
+INCOMING, CONTENT = "incoming", "content"
 
 
 class DiscardedError(Exception):
@@ -81,8 +83,9 @@ class Incoming:
         with self._lock:
             if self._fd < 0:
                 raise DiscardedError
-            self._close()
+            # A body that cannot be renamed is discarded like any other.
             self._path.rename(path)
+            self._close()
 
     def discard(self) -> None:
         """Remove the body unless it was kept; may be called again."""
@@ -103,8 +106,8 @@ class Content:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._incoming = directory / "incoming"
-        self._content = directory / "content"
+        self._incoming = directory / INCOMING
+        self._content = directory / CONTENT
         for folder in (self._incoming, self._content):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for leftover in self._incoming.iterdir():

@@ -1,7 +1,8 @@
 """The rows, in SQLite: what every statement says, and the lock around them.
 
 Synchronous writes are off: a commit never waits for gigabytes of content to reach the device,
-and the death of the process loses nothing all the same.
+and the death of the process loses nothing all the same. The rollback journal keeps its length,
+so that a full disk can still be made room on: what is deleted or expires needs none.
 """
 
 import sqlite3
@@ -64,7 +65,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = TRUNCATE")
+        self._db.execute("PRAGMA journal_mode = PERSIST")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.executescript(_SCHEMA)
 

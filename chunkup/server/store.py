@@ -14,7 +14,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from chunkup.server.content import Content, Incoming, Slice, md5_of, read_slices
+from chunkup.server.content import (
+    CONTENT,
+    INCOMING,
+    Content,
+    Incoming,
+    Slice,
+    md5_of,
+    read_slices,
+)
 from chunkup.server.errors import ApiError
 from chunkup.server.ledger import Ledger
 from chunkup.server.rows import (
@@ -40,6 +48,7 @@ from chunkup.server.rules import (
 __all__ = [
     "FilePage",
     "FileRow",
+    "ForeignFolderError",
     "NewFile",
     "NewUpload",
     "Orphans",
@@ -55,6 +64,10 @@ class StoreInUseError(Exception):
     """Another store, perhaps in another process, has this directory open."""
 
 
+class ForeignFolderError(Exception):
+    """The directory holds files where a store would sweep, and no store's rows."""
+
+
 class Store:
     """All state of the server, in one directory that one store has open at a time.
 
@@ -65,6 +78,8 @@ class Store:
 
     Raises:
         StoreInUseError: the directory is open elsewhere.
+        ForeignFolderError: what is in it is not a store's.
+        sqlite3.Error: its rows are damaged, or the disk refuses.
     """
 
     def __init__(
@@ -81,10 +96,13 @@ class Store:
         self._ttl = math.ceil(ttl)
         self._orphans = orphans
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        rows = directory / "server.db"
+        _require_ours(directory, rows)
         self._lock_fd = _lock(directory / "lock")
         try:
+            # The rows first: where they cannot be read, nothing is swept.
+            self._ledger = Ledger(rows)
             self._content = Content(directory)
-            self._ledger = Ledger(directory / "server.db")
             self._content.remove_all_but(self._ledger.needed())
             self.sweep()
         except BaseException:
@@ -348,6 +366,15 @@ class Store:
         if actual != md5.lower():
             message = f"MD5 checksum mismatch: the content has {actual}, not {md5}."
             raise ApiError(400, message, param="md5")
+
+
+def _require_ours(directory: Path, rows: Path) -> None:
+    """Refuse a folder whose files no rows can be asked about: all of them would be swept."""
+    if rows.exists() and rows.stat().st_size:
+        return
+    for folder in (directory / INCOMING, directory / CONTENT):
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ForeignFolderError(f"{folder} holds files that no server here knows of")
 
 
 def _lock(path: Path) -> int:

@@ -1,26 +1,35 @@
-"""All scenarios, in the order of the README's table."""
+"""All scenarios, in the order in which they are told."""
 
 from scenarios import (
     checked,
+    clocks,
     content,
     datasets,
+    disks,
     doubt,
     existing,
     files,
     hostile,
     inputs,
     keys,
+    kills,
+    limits,
     machine,
     manifest,
     network,
+    owners,
     pace,
     preflight,
     providers,
     rate,
     records,
+    secrets,
     server,
+    serving,
+    signals,
     silence,
     single,
+    sources,
     time,
     verdicts,
 )
@@ -28,6 +37,14 @@ from scenarios.scenario import Mutation, Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
     *machine.SCENARIOS,
+    *kills.SCENARIOS,
+    *owners.SCENARIOS,
+    *signals.SCENARIOS,
+    *sources.SCENARIOS,
+    *disks.SCENARIOS,
+    *clocks.SCENARIOS,
+    *limits.SCENARIOS,
+    *secrets.SCENARIOS,
     *doubt.SCENARIOS,
     *single.SCENARIOS,
     *silence.SCENARIOS,
@@ -49,6 +66,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *manifest.SCENARIOS,
     *providers.SCENARIOS,
     *server.SCENARIOS,
+    *serving.SCENARIOS,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(
     mutation for scenario in SCENARIOS for mutation in scenario.mutations

@@ -15,8 +15,8 @@ SCENARIOS = (
             Mutation(
                 takes_out="what is there already is found before anything is read",
                 module="cli/check.py",
-                was="                _see_free(place)\n",
-                becomes="                pass\n",
+                was="            _see_free(*self._places(path))\n",
+                becomes="            pass\n",
                 test=_CHECK + "test_fix_never_writes_over_anything",
             ),
             Mutation(

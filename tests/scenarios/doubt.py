@@ -71,10 +71,10 @@ SCENARIOS = (
             Mutation(
                 takes_out="it is looked for before it is asked for again",
                 module="finalizer.py",
-                was="looks = (*self.looks, *self._later()) if asking.single else self.looks\n"
+                was="chain(self.looks, self._later(asking)) if asking.single else self.looks\n"
                 "        if found := await self.search.look(looks, *asking.moments, "
                 "ended=asking.single):",
-                becomes="if found := None:",
+                becomes="()\n        if found := None:",
                 test=_COMPLETE + "test_a_server_that_makes_a_file_at_every_ask_is_asked_once_where_"
                 "it_lists_them",
             ),
@@ -153,7 +153,7 @@ SCENARIOS = (
             Mutation(
                 takes_out="a File from much later is not taken for ours",
                 module="search.py",
-                was=" - asked <= _WHILE",
+                was=" - asked <= WHILE",
                 becomes=" - asked <= 1e9",
                 test=_THEIRS + "test_a_file_of_much_later_is_nowhere_taken_for_ours[4000]",
             ),

@@ -90,7 +90,7 @@ SCENARIOS = (
         mutations=(
             Mutation(
                 takes_out="a link is put away, and nothing goes where it leads",
-                module="files/download.py",
+                module="hidden.py",
                 was="if error.errno != errno.ELOOP:",
                 becomes="if True:",
                 test=_DOWNLOAD
@@ -98,7 +98,7 @@ SCENARIOS = (
             ),
             Mutation(
                 takes_out="what others can read or write is not used",
-                module="files/download.py",
+                module="hidden.py",
                 was="if not _is_ours(found):",
                 becomes="if False:",
                 test=_DOWNLOAD
@@ -106,7 +106,7 @@ SCENARIOS = (
             ),
             Mutation(
                 takes_out="it belongs to one process at a time",
-                module="files/download.py",
+                module="hidden.py",
                 was="                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
                 becomes="                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
                 test=_DOWNLOAD + "test_two_that_want_the_same_are_one_and_one_busy",

@@ -85,8 +85,8 @@ SCENARIOS = (
             Mutation(
                 takes_out="a key that no header can carry is not sent",
                 module="key.py",
-                was="    if not sendable(key):\n",
-                becomes="    if not key:\n",
+                was="return key if sendable(key) else None",
+                becomes="return key or None",
                 test="test_wire_keys.py::test_what_cannot_be_a_key_is_refused_and_nothing_is_sent",
             ),
             Mutation(

@@ -19,8 +19,8 @@ SCENARIOS = (
             Mutation(
                 takes_out="a server behind a tunnel never gets the proxy's password",
                 module="transport.py",
-                was="headers={**signed, **(headers or {}), **({} if tunnel else passing)}",
-                becomes="headers={**signed, **(headers or {}), **passing}",
+                was="Veiled({**signed, **(headers or {}), **({} if tunnel else passing)})",
+                becomes="Veiled({**signed, **(headers or {}), **passing})",
                 test=_PROXY + "test_an_upload_goes_through_a_tunnel_and_stops_and_goes_on",
             ),
             Mutation(
@@ -194,8 +194,8 @@ SCENARIOS = (
                 takes_out="the alert of a handshake is understood",
                 module="foreign.py",
                 was="        if (wish := _wish(error)) is not None:\n"
-                "            raise wish from error\n        if proxy",
-                becomes="        if proxy",
+                "            raise wish from blank(error)\n        if lack",
+                becomes="        if lack",
                 test=_TLS + "test_an_alert_that_asks_for_a_certificate_is_understood_and_nothing_"
                 "is_repeated[771-create]",
             ),
@@ -203,7 +203,7 @@ SCENARIOS = (
                 takes_out="an alert that comes after the handshake is understood",
                 module="foreign.py",
                 was="        if (wish := _wish(error)) is not None:\n"
-                "            raise wish from error\n        detail",
+                "            raise wish from blank(error)\n        detail",
                 becomes="        detail",
                 test=_TLS + "test_an_alert_that_asks_for_a_certificate_is_understood_and_nothing_"
                 "is_repeated[772-create]",

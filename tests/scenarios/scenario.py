@@ -32,8 +32,8 @@ class Scenario:
     """One thing that a server, a network or a machine can do.
 
     Attributes:
-        what: What happens, as the README's table names it.
-        holds: What is true nevertheless, as the README's table says it.
+        what: What happens, as the page of what is survived names it.
+        holds: What is true nevertheless, as that page says it.
         tests: Tests, or whole test files, that show it; paths below ``tests/``.
         mutations: The protections that it takes.
     """

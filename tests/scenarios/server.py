@@ -133,7 +133,7 @@ SCENARIOS = (
             Mutation(
                 takes_out="a connection that was let in is served or closed",
                 module="server/connection.py",
-                was="            for _ in range(3):\n                await asyncio.sleep(0)\n",
+                was="        if self._coming:\n            await asyncio.wait(self._coming)\n",
                 becomes="",
                 test="test_server_framing.py"
                 "::test_a_connection_that_comes_while_the_door_closes_is_not_forgotten",

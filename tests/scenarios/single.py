@@ -44,9 +44,16 @@ SCENARIOS = (
             Mutation(
                 takes_out="a single request is looked for longer before it is repeated",
                 module="finalizer.py",
-                was="looks = (*self.looks, *self._later()) if asking.single else self.looks",
-                becomes="looks = self.looks",
+                was="chain(self.looks, self._later(asking)) if asking.single else self.looks",
+                becomes="self.looks",
                 test=_SINGLE + "test_one_that_is_listed_late_is_waited_for",
+            ),
+            Mutation(
+                takes_out="what was asked long ago is not waited for by each run anew",
+                module="finalizer.py",
+                was="if self._now - max(asking.moments) < WHILE + self.patience:",
+                becomes="if self.looks:",
+                test=_SINGLE + "test_one_of_long_ago_is_not_waited_for_by_each_run_anew",
             ),
             Mutation(
                 takes_out="what is sent once more is what was sent before",

@@ -1,0 +1,124 @@
+"""Signals, and the streams and places in which a command meets them."""
+
+from scenarios.scenario import Mutation, Scenario
+
+_AT_ONCE = "test_signals.py::test_a_signal_ends_it_at_once_and_says_how_to_go_on"
+
+SCENARIOS = (
+    Scenario(
+        what="Ctrl-C, SIGTERM or a hang-up at any point of any command, from its first moment on: "
+        "while it loads, checks, waits, looks up a name, proves, completes, asks a question",
+        holds="it ends at once with its exit code, a sentence and the command that goes on; no "
+        "claim, file or thread of it stays",
+        tests=("test_signals.py",),
+        mutations=(
+            Mutation(
+                takes_out="signals are felt while the command itself is still loaded",
+                module="__main__.py",
+                was="    heed()  # before all that takes time to load\n",
+                becomes="",
+                test=f"{_AT_ONCE}[loading-SIGINT]",
+            ),
+            Mutation(
+                takes_out="what waits before there is a loop is left",
+                module="cli/main.py",
+                was="with signals.meeting(signals.interrupt):",
+                becomes="with signals.meeting(signals._later):",
+                test=f"{_AT_ONCE}[reading_a_list-SIGHUP]",
+            ),
+            Mutation(
+                takes_out="a signal when all is done takes nothing back",
+                module="cli/signals.py",
+                was="_first, _restore = _later, restore",
+                becomes="_restore = restore",
+                test="test_signals.py::test_one_that_comes_when_all_is_done_is_none",
+            ),
+            Mutation(
+                takes_out="a cancel that was interrupted says how to go on",
+                module="cli/stop.py",
+                was=', go_on=lambda: where.command("cancel", job)',
+                becomes="",
+                test=f"{_AT_ONCE}[cancelling-SIGHUP]",
+            ),
+        ),
+    ),
+    Scenario(
+        what="a second signal, fifty in a row, or one that others send: nohup's hang-up, a stop "
+        "for a while, SIGQUIT",
+        holds="the second leaves at once, even if nothing in the program moves any more; what was "
+        "accepted counts in any case; under `nohup` a hang-up is none",
+        tests=("test_signals.py",),
+        mutations=(
+            Mutation(
+                takes_out="a second signal puts the terminal right",
+                module="cli/signals.py",
+                was="        _restore()\n",
+                becomes="",
+                test="test_signals.py"
+                "::test_a_second_one_leaves_though_the_loop_itself_is_stuck[2-2]",
+            ),
+            Mutation(
+                takes_out="a terminal that is stuck holds up no second signal",
+                module="cli/signals.py",
+                was="        timer.start()\n",
+                becomes="",
+                test="test_signals.py"
+                "::test_a_terminal_that_cannot_be_put_right_holds_up_no_second_one",
+            ),
+            Mutation(
+                takes_out="what nohup ignores stays ignored",
+                module="cli/signals.py",
+                was="if handler is not signal.SIG_IGN:",
+                becomes="if handler is not None:",
+                test="test_signals.py::test_under_nohup_a_hang_up_is_none",
+            ),
+        ),
+    ),
+    Scenario(
+        what="standard output or error that nobody reads, that is full, or does not wait: a "
+        "stopped pager, a pipe of another program's",
+        holds="who reads late gets all of it; nobody waits longer than two seconds for who reads "
+        "what is only said; a signal ends every such wait",
+        tests=("test_signals_places.py", "test_cli_output.py"),
+        mutations=(
+            Mutation(
+                takes_out="a signal ends the waiting for a reader",
+                module="cli/streams.py",
+                was="if came and patience is None:",
+                becomes="if not came and patience is None:",
+                test="test_signals_places.py::test_a_signal_ends_the_waiting_for_a_reader",
+            ),
+            Mutation(
+                takes_out="what nobody reads is waited for once",
+                module="cli/streams.py",
+                was="                self._patience = 0.0\n",
+                becomes="                pass\n",
+                test="test_signals_places.py::test_what_nobody_reads_is_waited_for_once",
+            ),
+            Mutation(
+                takes_out="a pipe that does not wait is waited for",
+                module="cli/streams.py",
+                was='io.BufferedWriter(_Heard(1, "w", closefd=False))',
+                becomes='io.BufferedWriter(io.FileIO(1, "w", closefd=False))',
+                test="test_signals_places.py::test_who_reads_late_gets_all_of_it[non-blocking]",
+            ),
+        ),
+    ),
+    Scenario(
+        what="a container whose first process it is, a service that is stopped, cron, a terminal "
+        "that goes, a notebook's cell that is interrupted or its kernel killed",
+        holds="it ends as everywhere, needs neither a home nor a terminal, and a terminal's "
+        "`resume` goes on at once",
+        tests=("test_signals_places.py", "test_notebook.py"),
+        mutations=(
+            Mutation(
+                takes_out="handlers are put back where a command ran in another program",
+                module="cli/signals.py",
+                was="            signal.signal(number, handler)\n",
+                becomes="            pass\n",
+                test="test_signals_places.py"
+                "::test_handlers_are_put_back_where_a_command_ran_in_another_program",
+            ),
+        ),
+    ),
+)
