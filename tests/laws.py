@@ -54,10 +54,10 @@ class Law:
 
 
 def rows(journal: Path, question: str) -> list[tuple[Any, ...]]:
-    """What the journal's file says, read as any program could."""
+    """What the journal's file says to any program, which rolls back what a kill left half-done."""
     if not journal.exists() or journal.stat().st_size == 0:
         return []
-    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as db:
+    with closing(sqlite3.connect(f"file:{journal}?mode=rw", uri=True)) as db:
         try:
             return db.execute(question).fetchall()
         except sqlite3.OperationalError as error:
@@ -116,7 +116,7 @@ def before(world: "World") -> Before:
 def check(world: "World", past: Before, started: Started, ended: Ended) -> None:
     """Hold the world to all laws; nobody runs any more."""
     _the_journal_is_whole(world)
-    lines = asyncio.run(_nobody_holds_a_job(world))
+    lines = asyncio.run(nobody_holds_a_job(world))
     _every_file_is_one_version(world)
     _every_file_is_one_jobs(world, lines)
     _what_was_said_stays(world, lines)
@@ -130,7 +130,7 @@ def _the_journal_is_whole(world: "World") -> None:
         assert said == "ok", said
 
 
-async def _nobody_holds_a_job(world: "World") -> list[JobLine]:
+async def nobody_holds_a_job(world: "World") -> list[JobLine]:
     """All jobs fold, and each open one can be claimed now that nobody lives."""
     if not world.journal.exists():
         return []

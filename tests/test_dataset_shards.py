@@ -210,7 +210,7 @@ async def test_a_bad_file_is_kept_back_and_alone_is_sent_once_it_is_mended(
     house.calls.clear()
     second = await shell.run("upload", "bad.jsonl", "good.jsonl", *SPLIT, "-q")
     assert (second.code, pieces(second.out)) == (1, printed)
-    assert house.calls == []
+    assert house.calls == ["list"]  # what time it is there: batch files expire
     (shell.folder / "bad.jsonl").write_bytes(mended)
     third = await shell.run("upload", "bad.jsonl", "good.jsonl", *SPLIT, "-q")
     assert third.code == 0, third.err

@@ -7,6 +7,7 @@ import asyncio
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -255,3 +256,29 @@ async def test_stopped_for_a_while_it_goes_on_though_its_connections_are_gone(
     code, out, err = await stage.end()
     assert (code, out) == (0, f"{stage.shell.house.files[0].id}\n"), err
     assert_right(stage.shell)
+
+
+IN_A_WRITE = """
+import io, os, signal, sys
+from chunkup.cli import signals
+
+class Slow(io.RawIOBase):
+    def writable(self):
+        return True
+    def write(self, data):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return len(data)
+
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Slow()), line_buffering=True)
+with signals.heeded(lambda: print("it is put right", file=sys.stderr)):
+    print("something", file=sys.stderr)
+"""
+
+
+def test_what_is_said_last_comes_though_a_signal_fell_into_a_write() -> None:
+    """A stream that is being written to takes nothing from who interrupts that."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_WRITE], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (143, "it is put right\n")

@@ -146,7 +146,7 @@ async def test_the_command_says_what_goes_on_after_the_key_is_repaired(shell: Sh
     assert done.code == 1
     assert "error[unauthorized]: " in done.err
     ((job, line),) = (await shell.jobs()).items()
-    assert line.parts >= 5
+    assert line.parts <= 5  # less those whose answer the refusal of another overtook
     assert f"\nhint: chunkup resume {job} " in done.err
     assert len(revoked.refused) <= WORKERS
     shell.house.intercept = None

@@ -8,8 +8,9 @@ nothing at all to the first process of a container.
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final, NoReturn
 
@@ -103,5 +104,13 @@ def _felt(number: int, _: FrameType | None) -> None:
         timer = Timer(_LAST, os._exit, [128 + number])
         timer.daemon = True
         timer.start()
+        _write_anew()
         _restore()
+        sys.stderr.flush()
     os._exit(128 + number)
+
+
+def _write_anew() -> None:
+    """Have a standard error of our own: the other may be in the write that this interrupts."""
+    with suppress(OSError):  # it is closed
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115  (a descriptor, until the process ends)

@@ -58,6 +58,14 @@ SCENARIOS = (
                 "::test_a_second_one_leaves_though_the_loop_itself_is_stuck[2-2]",
             ),
             Mutation(
+                takes_out="what is said last does not wait for the write that it interrupts",
+                module="cli/signals.py",
+                was="        _write_anew()\n",
+                becomes="",
+                test="test_signals.py"
+                "::test_what_is_said_last_comes_though_a_signal_fell_into_a_write",
+            ),
+            Mutation(
                 takes_out="a terminal that is stuck holds up no second signal",
                 module="cli/signals.py",
                 was="        timer.start()\n",
