@@ -173,6 +173,24 @@ async def test_a_receipt_that_is_another_is_no_receipt(garden: Garden, column: s
     judge(garden, garden.half, ended, column)
 
 
+async def test_a_text_that_became_bytes_is_damage_and_is_met_where_it_is_read(
+    garden: Garden,
+) -> None:
+    """The head of a row says of each value whether it is text or bytes, by one bit."""
+    head = bytes([2 * 6 + 13, 2 * 16 + 13, 7, 2 * len(garden.house.url) + 13])  # id to base URL
+    rows = garden.found(head)
+    assert len(rows) == 2
+    met = 0
+    for at in rows:
+        for job in (garden.half, garden.done):
+            ended = await garden.goes_on(garden.with_bytes(at + 3, 1), job)
+            judge(garden, job, ended, f"{at}, {job}")
+            if isinstance(ended, ChunkupError):
+                assert "is damaged: a row has bytes" in ended.message
+                met += 1
+    assert met >= 2  # by the job of that row, at least
+
+
 async def test_what_no_run_can_have_written_is_damage(garden: Garden) -> None:
     """Receipts that overlap, a text that is none, a column without its name."""
     job = garden.half.encode()

@@ -7,8 +7,9 @@ a column that lost its name or a File with two ids was not written by anybody.
 import json
 import shlex
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from chunkup.errors import BadJournal
 from chunkup.models import RemoteFile
@@ -67,6 +68,22 @@ def file_of(file_id: str, text: str) -> RemoteFile:
     if file.id != file_id:
         raise _corrupt(f"one job has two Files, {file_id} and {file.id}")
     return file
+
+
+def typed(values: Iterable[Any], kinds: Iterable[Any]) -> tuple[Any, ...]:
+    """The values of a row, each of the kind that its column takes.
+
+    A table that is STRICT lets nobody write another; one bit can change it all the same, and a
+    text that became bytes would be met far from here.
+
+    Raises:
+        sqlite3.DatabaseError: One is of another kind.
+    """
+    found = tuple(values)
+    for value, kind in zip(found, kinds, strict=True):
+        if not isinstance(value, kind):
+            raise _corrupt(f"a row has {type(value).__name__} in a column that takes none")
+    return found
 
 
 def _corrupt(why: str) -> sqlite3.DatabaseError:

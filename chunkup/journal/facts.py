@@ -14,7 +14,7 @@ from typing import assert_never
 
 from sqlite_utils import Database
 
-from chunkup.journal.damage import file_of
+from chunkup.journal.damage import file_of, typed
 from chunkup.machine import (
     SINGLE,
     Accepted,
@@ -30,6 +30,23 @@ from chunkup.machine import (
     GenerationEnded,
 )
 from chunkup.models import Account, Fingerprint, Job, Receipt, Span, Split, Upload
+
+# What the columns take, in the order of the statements that read them.
+_TEXT, _NUMBER = str | None, int | None
+_UPLOADS = (int, str, int, _NUMBER, int, int, _TEXT, _TEXT)
+_PARTS = (int, int, str, str)
+_ASKS = (str, _TEXT, float, _TEXT)
+_ENDINGS = (str, _TEXT, _TEXT, int, int, _TEXT, _TEXT, _TEXT)
+_JOBS = {
+    **dict.fromkeys(("id", "set_id", "base_url", "headers", "inode", "device"), str),
+    **dict.fromkeys(("purpose", "filename", "mime_type", "method"), str),
+    **dict.fromkeys(("organization", "project", "key_hash"), _TEXT),
+    **dict.fromkeys(("start", "stop", "size", "mtime_ns", "part_size", "md5", "unchecked"), int),
+    **dict.fromkeys(("expires_after", "first_line", "lines", "cut_size", "cut_lines"), _NUMBER),
+    "created_at": float,
+    "path": bytes,
+    "given": bytes | None,
+}
 
 # The open Upload that a fact is about. None where it is not the job's open Upload, which the
 # NOT NULL columns then refuse.
@@ -176,23 +193,28 @@ def read_facts(db: Database, job: str) -> Iterator[Fact]:
         " WHERE job_id = ? ORDER BY generation",
         [job],
     ).fetchall()
-    for generation, upload_id, created_at, expires_at, lost, doubted, ended, owner in uploads:
+    for row in uploads:
+        generation, upload_id, created_at, expires_at, lost, doubted, ended, owner = typed(
+            row, _UPLOADS
+        )
         single = upload_id == SINGLE
         if not single:
             yield Created(Upload(upload_id, created_at, expires_at, owner=owner))
-        for start, stop, part_id, xxh3 in db.execute(
+        for part in db.execute(
             "SELECT start, stop, part_id, xxh3 FROM parts WHERE job_id = ? AND generation = ?"
             " ORDER BY start",
             [job, generation],
         ).fetchall():
+            start, stop, part_id, xxh3 = typed(part, _PARTS)
             yield Accepted(upload_id, Receipt(Span(start, stop), part_id, xxh3))
         if lost:
             yield AnswerLost(upload_id)
-        for part_ids, md5, asked_at, refused in db.execute(
+        for ask in db.execute(
             "SELECT part_ids, md5, asked_at, refused FROM asks"
             " WHERE job_id = ? AND generation = ? ORDER BY number",
             [job, generation],
         ).fetchall():
+            part_ids, md5, asked_at, refused = typed(ask, _ASKS)
             ids, begun = tuple(json.loads(part_ids)), created_at if single else None
             yield CompleteAsked(upload_id, ids, md5, asked_at, begun)
             if refused is not None:
@@ -212,7 +234,7 @@ def _read_ending(db: Database, job: str) -> Iterator[Fact]:
     ).fetchone()
     if row is None:
         return
-    kind, file_id, file, recovered, reused, md5, code, message = row
+    kind, file_id, file, recovered, reused, md5, code, message = typed(row, _ENDINGS)
     if kind == "completed":
         yield Completed(file_of(file_id, file), bool(recovered), bool(reused), md5)
     elif kind == "failed":
@@ -259,7 +281,9 @@ def write_job(db: Database, job: Job) -> None:
 
 def read_jobs(db: Database, where: str, values: list[object]) -> list[Job]:
     """Jobs that fit an SQL condition, oldest first."""
-    rows = db.query(f"SELECT * FROM jobs WHERE {where} ORDER BY created_at, rowid", values)
+    rows = list(db.query(f"SELECT * FROM jobs WHERE {where} ORDER BY created_at, rowid", values))
+    for row in rows:
+        typed((row[column] for column in _JOBS), _JOBS.values())
     return [
         Job(
             id=row["id"],

@@ -66,6 +66,14 @@ SCENARIOS = (
                 test=_MISREAD,
             ),
             Mutation(
+                takes_out="a text that became bytes is damage, and no bug",
+                module="journal/damage.py",
+                was="        if not isinstance(value, kind):\n",
+                becomes="        if False:\n",
+                test="test_journal_elsewhere.py"
+                "::test_a_text_that_became_bytes_is_damage_and_is_met_where_it_is_read",
+            ),
+            Mutation(
                 takes_out="tables whose own definition is no text are damage, and no bug",
                 module="journal/schema.py",
                 was="    except (UnicodeDecodeError, KeyError) as error:  # of",
