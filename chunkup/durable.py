@@ -8,11 +8,20 @@ from pathlib import Path
 def sync_names(folder: Path) -> None:
     """Have a folder's names on the disk, where its file system can and its owner lets us."""
     with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        surely_sync_names(folder)
+
+
+def surely_sync_names(folder: Path) -> None:
+    """The same, and nothing less.
+
+    Raises:
+        OSError: It can't be done.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def make_private(folder: Path) -> None:

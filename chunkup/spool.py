@@ -21,7 +21,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Final, Self
 
-from chunkup.durable import make_private
+from chunkup.durable import make_private, surely_sync_names
 from chunkup.errors import (
     BadJournal,
     ChunkupError,
@@ -30,6 +30,7 @@ from chunkup.errors import (
     NotAFile,
     Unreadable,
 )
+from chunkup.hidden import is_at
 from chunkup.outlast import outlast
 
 # What a command calls it, in the place of a path.
@@ -131,7 +132,7 @@ class Spool:
         try:
             needed = await in_use() if leftovers else ()
             for path, handle in leftovers.items():
-                if path not in needed and _is_at(path, handle):
+                if path not in needed and is_at(Path(path), os.fstat(handle)):
                     os.unlink(path)  # noqa: PTH108  (as above)
                     removed += 1
         finally:
@@ -157,8 +158,9 @@ class Spool:
                 try:
                     flock(handle, LOCK_EX)
                     # Somebody may have swept it away between the two.
-                    if _is_at(path, handle):
-                        _sync(folder)
+                    if is_at(Path(path), os.fstat(handle)):
+                        # A job that refers to the name is on the disk as well.
+                        surely_sync_names(folder)
                         return path, handle
                 except OSError:
                     os.close(handle)
@@ -246,15 +248,6 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _sync(folder: Path) -> None:
-    """Have the folder's names on the disk: a job that refers to one of them is there as well."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _claim(path: str) -> int | None:
     """A leftover's descriptor, locked; None if somebody holds it or it is no file."""
     try:
@@ -269,12 +262,6 @@ def _claim(path: str) -> int | None:
         pass
     os.close(handle)
     return None
-
-
-def _is_at(path: str, handle: int) -> bool:
-    with suppress(OSError):
-        return os.path.samestat(os.lstat(path), os.fstat(handle))
-    return False
 
 
 def _full(folder: Path, error: OSError) -> ChunkupError:

@@ -75,7 +75,7 @@ class Fresh:
         with suppress(OSError):  # what is not written yet is not wanted any more
             self._file.close()
         with suppress(FileNotFoundError):
-            os.unlink(self.path)  # noqa: PTH108  (a path as mkstemp gives it)
+            os.unlink(self.path)  # noqa: PTH108  (a path as text, as the reading takes it)
 
     def write(self, data: bytes) -> None:
         """Append to it."""

@@ -90,8 +90,8 @@ SCENARIOS = (
             Mutation(
                 takes_out="what a job still needs is not swept away",
                 module="spool.py",
-                was="if path not in needed and _is_at",
-                becomes="if _is_at",
+                was="if path not in needed and is_at",
+                becomes="if is_at",
                 test=_SPOOL + "test_sweeping_takes_what_no_job_refers_to_and_nobody_holds",
             ),
             Mutation(
