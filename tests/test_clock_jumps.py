@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sys
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -29,7 +30,8 @@ SECONDS = {"+5h": 18000}
 async def at(shell: Shell, offset: str, *words: str) -> Any:
     """Run a command by such a clock."""
     command, environ = ills.clock(offset)
-    started = await shell._started([*command, "python", "-m", "chunkup", *words], environ)
+    words = (sys.executable, "-m", "chunkup", *words)
+    started = await shell._started([*command, *words], environ)
     return await shell.end(started)
 
 
