@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chunkup.errors import Stopped
@@ -49,6 +49,7 @@ def expected(ids: list[str]) -> list[Told]:
     return told
 
 
+LATE = "0" * 53 + "111120?10c"
 IDS = st.lists(
     st.one_of(
         st.sampled_from(["a", "b", "c", "ä", "日本", "\ud800", "x" * 64, "x" * 65, "ä" * 33]),
@@ -58,6 +59,8 @@ IDS = st.lists(
 )
 
 
+# Halves of halves: the second half is found out to be too many where the first has told already.
+@example(["x" * 65, LATE, LATE, "\ud800"], 0, 1, 1, 1)
 @given(IDS, st.integers(0, 8), st.integers(1, 5), st.integers(1, 4), st.sampled_from([1, 256]))
 def test_every_further_line_of_an_id_is_told_with_the_first(
     ids: list[str], kept: int, portion: int, most: int, shares: int

@@ -103,7 +103,8 @@ class Seen:
                 elif len(firsts) > self._most and bits < BITS:
                     other = wanted | 1 << bits
                     bits += 1
-                    readings.append((bits, other, position + 1))
+                    # This reading may be where an earlier one has long told everything.
+                    readings.append((bits, other, max(told, position + 1)))
                     firsts = {key: at for key, at in firsts.items() if ending(key, bits) == wanted}
 
 

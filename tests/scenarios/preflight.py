@@ -30,6 +30,13 @@ SCENARIOS = (
                 test=SEEN + "test_a_share_of_too_many_ids_is_not_held_all_at_once",
             ),
             Mutation(
+                takes_out="of several readings each tells only what no other has told",
+                module="preflight/seen.py",
+                was="max(told, position + 1)",
+                becomes="position + 1",
+                test=SEEN + "test_every_further_line_of_an_id_is_told_with_the_first",
+            ),
+            Mutation(
                 takes_out="a long id takes no more room than a digest",
                 module="preflight/seen.py",
                 was="if len(content) <= _LONG and _is_text(content):",
