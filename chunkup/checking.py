@@ -89,7 +89,7 @@ async def check_before(ledger: Ledger, provider: Provider) -> None:
     job = ledger.job
     if not job.check or ledger.state.phase is not Phase.NEW or ledger.state.generation:
         return
-    found = (await looked(job.path)).fingerprint
+    found = await looked(job.path)
     if found.size != job.fingerprint.size:
         return  # it is another file by now, which is for the proof to say
     report = await examine(replace(job, fingerprint=found), provider, ledger.emit)

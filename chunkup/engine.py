@@ -17,9 +17,9 @@ from chunkup.errors import (
     ChunkupError,
     JournalTrouble,
     SourceChanged,
-    SourceGone,
     Stopped,
 )
+from chunkup.fit import Fit
 from chunkup.intake import Content, describe
 from chunkup.journal import Adopted, Journal, Standing
 from chunkup.ledger import Claim, Emit, Ledger
@@ -42,7 +42,7 @@ from chunkup.retry import Policy
 from chunkup.run import Run
 from chunkup.shortage import affordable, shortage
 from chunkup.slots import Slots
-from chunkup.source import Readers, inspect, looked, md5_of
+from chunkup.source import Readers, inspect, md5_of
 from chunkup.spool import Spool
 from chunkup.stops import Home, Stops
 
@@ -98,6 +98,7 @@ class Engine:
         self._command = command
         self._shop: Workshop | None = None
         self._stops = Stops(home)
+        self._fit = Fit(self.journal, patience=self.options.stall_timeout)
         self._siblings: list[Engine] = []
 
     def sibling(self, *, options: Options, part_size: int, md5: bool) -> "Engine":
@@ -204,7 +205,7 @@ class Engine:
             job, continued = await self._follow(job, wanted, emit), False
         try:
             if job.cut:
-                await self._see_cut(job, wanted.fingerprint, between_runs=False)
+                await self._fit.see(job, wanted.fingerprint, between_runs=False)
             return job, await self._carry_out(job, emit, continued=continued)
         except SourceChanged as error:
             if not error.between_runs:
@@ -223,27 +224,14 @@ class Engine:
             ChunkupError: As :meth:`chunkup.AsyncUploader.upload`.
         """
         try:
-            if job.cut and orders.source is None:
-                await self._see_cut(job, job.fingerprint, between_runs=continued)
+            if job.cut:
+                at = None if orders.source is None else inspect(orders.source)[0]
+                await self._fit.see(job, job.fingerprint, between_runs=continued, moved_to=at)
             return await self._carry_out(job, emit, continued=continued, orders=orders)
         except SourceChanged as error:
             error.job_id = job.id
             tell_end(job, error, emit)
             raise
-
-    async def _see_cut(self, job: Job, cut: Fingerprint, *, between_runs: bool) -> None:
-        """See that a piece begins and ends between records still: its receipts cannot tell."""
-        line = await (await self.journal()).line(job.id)
-        with suppress(SourceGone):  # which the run itself says, if it needs the file
-            found = (await looked(job.path)).fingerprint
-            if between_runs:  # a remount may move these
-                found = replace(found, inode=cut.inode, device=cut.device)
-            if found != cut and line.phase in {Phase.NEW, Phase.SENDING}:
-                raise SourceChanged(
-                    f"{job.path} changed since it was cut, so its pieces may not fit together",
-                    between_runs=between_runs,
-                    hint="upload it again to send the new content",
-                )
 
     async def _carry_out(
         self, job: Job, emit: Emit, *, continued: bool, orders: Orders = GO_ON

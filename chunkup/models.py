@@ -5,7 +5,7 @@ half-open, ``[start, stop)``; wall-clock times are Unix seconds, of the server w
 server gave them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 MIB: Final = 1 << 20
@@ -49,13 +49,21 @@ class Fingerprint:
     """What the file system says about a file without reading it.
 
     Within one run none of it may move. Between runs only ``size`` decides; the rest is a
-    suspicion that is settled by content.
+    suspicion that is settled by content. ``touched_ns`` is when anything about the file changed
+    the last time, by a clock that nobody can put back, unlike ``mtime_ns``; None where that was
+    not noted. Two files are the same without it, since a mere change of rights moves it.
     """
 
     size: int
     mtime_ns: int
     inode: int
     device: int
+    touched_ns: int | None = field(default=None, compare=False)
+
+    def touched_since(self, before: "Fingerprint") -> bool:
+        """Whether it is known that somebody touched the file since, though it may look the same."""
+        noted = None not in {self.touched_ns, before.touched_ns}
+        return noted and self.touched_ns != before.touched_ns
 
 
 @dataclass(frozen=True, slots=True)

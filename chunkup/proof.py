@@ -23,7 +23,7 @@ from chunkup.models import Fingerprint, Job, Receipt, Source, Span
 from chunkup.patience import PATIENCE
 from chunkup.planner import cut
 from chunkup.pool import SlotPool
-from chunkup.source import Look, Pass, changed, looked
+from chunkup.source import Pass, changed, looked
 
 # Seconds of reading whose speed tells something about the rest.
 _ENOUGH: Final = 1.0
@@ -43,7 +43,7 @@ class Proof:
         self._slots = slots
         self._suspect = suspect
         self._patience = patience
-        self._touched = 0
+        self._seen: Fingerprint | None = None
         self._source: Source | None = None
         self._pass: Pass | None = None
         # Receipts of an earlier run: if these disagree, the file changed since then.
@@ -69,8 +69,7 @@ class Proof:
             SourceChanged: It has another size.
             Stopped: Its disk does not answer.
         """
-        look = await self._look()
-        found, self._touched = look.fingerprint, look.touched_ns
+        found = self._seen = await self._look()
         if found.size != self._job.fingerprint.size:
             raise _changed(self._job, found)
         self._source = Source(self._job.path, self._job.span, found)
@@ -176,7 +175,7 @@ class Proof:
         if self._pass is not None:
             await self._pass.close()
 
-    async def _look(self) -> Look:
+    async def _look(self) -> Fingerprint:
         return await looked(self._job.path, self._patience)
 
     async def _touched_since(self) -> bool:
@@ -186,11 +185,11 @@ class Proof:
             SourceChanged: It does not.
             SourceGone: It is not there any more.
         """
-        look = await self._look()
-        if look.fingerprint != self.source.fingerprint:
+        found = await self._look()
+        if found != self.source.fingerprint:
             raise changed(self._job.path)
-        before, self._touched = self._touched, look.touched_ns
-        return look.touched_ns != before
+        before, self._seen = self._seen, found
+        return before is not None and found.touched_since(before)
 
     async def _read_again(self, spans: Iterable[Span]) -> Pass:
         """Read all of it while nobody touches it.

@@ -16,7 +16,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
 from typing import Any, Final
@@ -72,18 +71,7 @@ def inspect(path: str | os.PathLike[str]) -> tuple[str, Fingerprint]:
     return real, fingerprint_of(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A file at one moment: what it is known by, and when anything about it changed the last time.
-
-    ``touched_ns`` is of a clock that nobody can put back, unlike the modification time.
-    """
-
-    fingerprint: Fingerprint
-    touched_ns: int
-
-
-async def looked(path: str, patience: float = PATIENCE) -> Look:
+async def looked(path: str, patience: float = PATIENCE) -> Fingerprint:
     """A file that a job already knows, as it is now; see :func:`look_again`.
 
     Raises:
@@ -93,7 +81,7 @@ async def looked(path: str, patience: float = PATIENCE) -> Look:
     return await patiently(aside(partial(look_again, path)), path, patience)
 
 
-def look_again(path: str) -> Look:
+def look_again(path: str) -> Fingerprint:
     """A file that a job already knows, as it is now, in the calling thread.
 
     Raises:
@@ -102,20 +90,23 @@ def look_again(path: str) -> Look:
     try:
         found = os.stat(path)  # noqa: PTH116  (as above)
     except OSError as error:
-        raise _gone(path, error) from error
+        raise gone(path, error) from error
     if not stat.S_ISREG(found.st_mode):
         raise SourceGone(
             f"{path} is no regular file any more; what was accepted is kept", hint=_PUT_BACK
         )
-    return Look(fingerprint_of(found), found.st_ctime_ns)
+    return fingerprint_of(found)
 
 
 def fingerprint_of(found: os.stat_result) -> Fingerprint:
     """What decides whether a file is still the one that was seen before."""
-    return Fingerprint(found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+    return Fingerprint(
+        found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev, found.st_ctime_ns
+    )
 
 
-def _gone(path: str, error: OSError) -> ChunkupError:
+def gone(path: str, error: OSError) -> ChunkupError:
+    """What it means to a job that its file could not be opened or read."""
     return shortage(error) or SourceGone(
         f"{path} cannot be read any more: {error.strerror or error}; what was accepted is kept",
         hint=_PUT_BACK,
@@ -224,7 +215,7 @@ class Readers:
             loop = asyncio.get_running_loop()
             await step(loop.run_in_executor(self._threads, _check, source, handle.fileno()))
         except OSError as error:
-            raise _gone(source.path, error) from error
+            raise gone(source.path, error) from error
         finally:
             if not last.done():
                 last.add_done_callback(lambda _: self._close(opening))
@@ -346,7 +337,7 @@ class Pass:
         except (SourceChanged, SourceGone) as error:
             self._error = error
         except OSError as error:
-            self._error = _gone(self._source.path, error)
+            self._error = gone(self._source.path, error)
         except Exception as error:  # noqa: BLE001  (whoever waits must hear of anything)
             self._error = error
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sets import MD5, adopted, cancel, command, complete, fail, standings, told, wish
 
-from chunkup.journal import Adopted, Journal, Standing, Suspect
+from chunkup.journal import Adopted, Arrived, Journal, Standing
 from chunkup.machine import CompleteAsked, Created, GenerationEnded
 from chunkup.models import Job, Span, Upload
 
@@ -305,7 +305,7 @@ async def test_only_time_speaks_against_a_suspect(journal: Journal) -> None:
         wanted[2], fingerprint=replace(wanted[2].fingerprint, size=9), span=Span(0, 9)
     )
     assert await journal.suspects([*wanted, wanted[0]]) == [
-        Suspect(jobs[0], MD5),
+        Arrived(jobs[0], MD5),
     ]
 
 

@@ -41,6 +41,7 @@ ROWS: list[tuple[int, set[str]]] = [
     (4, {"errand"}),
     (4, {"checking"}),
     (4, {"run", "decisions"}),
+    (4, {"fit"}),
     (4, {"engine"}),
     (4, {"existing"}),
     (5, {"roll"}),

@@ -23,7 +23,7 @@ from wire import Caller, listening, reply
 import chunkup.worker
 from chunkup import AsyncUploader, Options, Stopped
 from chunkup.shortage import shortage
-from chunkup.source import _gone
+from chunkup.source import gone
 
 __all__ = ["shell"]
 
@@ -233,9 +233,8 @@ def test_a_file_is_not_blamed_for_the_open_files_of_others(no_more_files: None) 
     with pytest.raises(OSError, match="Too many open files") as caught:
         os.open(os.devnull, os.O_RDONLY)
     error = caught.value
-    gone = _gone("a.bin", error)
-    assert isinstance(gone, Stopped)
-    assert not isinstance(_gone("a.bin", OSError(errno.EIO, "broken")), Stopped)
+    assert isinstance(gone("a.bin", error), Stopped)
+    assert not isinstance(gone("a.bin", OSError(errno.EIO, "broken")), Stopped)
     found = shortage(ExceptionGroup("several", [ValueError(), error]))
     assert found is not None
     assert found.retryable

@@ -11,10 +11,11 @@ from chunkup.journal.claims import Holder, busy
 from chunkup.journal.journal import Journal, default_path
 from chunkup.journal.listing import JobLine, RunNote
 from chunkup.journal.reuse import Kept
-from chunkup.journal.sets import Adopted, Habits, Standing, Suspect
+from chunkup.journal.sets import Adopted, Arrived, Habits, Standing
 
 __all__ = [
     "Adopted",
+    "Arrived",
     "Habits",
     "Holder",
     "JobLine",
@@ -22,7 +23,6 @@ __all__ = [
     "Kept",
     "RunNote",
     "Standing",
-    "Suspect",
     "busy",
     "default_path",
 ]

@@ -43,6 +43,7 @@ _JOBS = {
     **dict.fromkeys(("organization", "project", "key_hash"), _TEXT),
     **dict.fromkeys(("start", "stop", "size", "mtime_ns", "part_size", "md5", "unchecked"), int),
     **dict.fromkeys(("expires_after", "first_line", "lines", "cut_size", "cut_lines"), _NUMBER),
+    "touched_ns": _NUMBER,
     "created_at": float,
     "path": bytes,
     "given": bytes | None,
@@ -262,6 +263,7 @@ def write_job(db: Database, job: Job) -> None:
             "mtime_ns": job.fingerprint.mtime_ns,
             "inode": str(job.fingerprint.inode),
             "device": str(job.fingerprint.device),
+            "touched_ns": job.fingerprint.touched_ns,
             "purpose": job.purpose,
             "filename": job.filename,
             "mime_type": job.mime_type,
@@ -298,7 +300,11 @@ def read_jobs(db: Database, where: str, values: list[object]) -> list[Job]:
             path=os.fsdecode(row["path"]),
             span=Span(row["start"], row["stop"]),
             fingerprint=Fingerprint(
-                row["size"], row["mtime_ns"], int(row["inode"]), int(row["device"])
+                row["size"],
+                row["mtime_ns"],
+                int(row["inode"]),
+                int(row["device"]),
+                row["touched_ns"],
             ),
             purpose=row["purpose"],
             filename=row["filename"],

@@ -22,10 +22,11 @@ from chunkup.journal.reuse import Kept, kept
 from chunkup.journal.scribe import Scribe
 from chunkup.journal.sets import (
     Adopted,
+    Arrived,
     Habits,
-    Suspect,
     add,
     adopt_all,
+    arrived_pieces,
     cut_before,
     files,
     habits,
@@ -136,8 +137,15 @@ class Journal:
             lambda db: adopt_all(db, wanted, frozenset(proven), fresh=fresh, now=now), writes=True
         )
 
-    async def suspects(self, wanted: Sequence[Job]) -> list[Suspect]:
-        """Finished jobs of unfinished sets that only the time of their file speaks against."""
+    async def arrived_pieces(self, job: Job, path: str) -> list[Arrived]:
+        """What arrived of this job's file in its set, where an MD5 tells what it was.
+
+        ``path`` is where the file may be by now, so that some of it was sent from there.
+        """
+        return await self._do(lambda db: arrived_pieces(db, job, path))
+
+    async def suspects(self, wanted: Sequence[Job]) -> list[Arrived]:
+        """Finished jobs of unfinished sets that only a time of their file speaks against."""
         return await self._do(lambda db: suspects(db, wanted))
 
     async def mortal(self, wanted: Sequence[Job]) -> bool:
@@ -231,8 +239,16 @@ class Journal:
             self._owner.check(db, job.id)
             seen = job.fingerprint
             db.execute(
-                "UPDATE jobs SET path = ?, mtime_ns = ?, inode = ?, device = ? WHERE id = ?",
-                [os.fsencode(job.path), seen.mtime_ns, str(seen.inode), str(seen.device), job.id],
+                "UPDATE jobs SET path = ?, mtime_ns = ?, inode = ?, device = ?, touched_ns = ?"
+                " WHERE id = ?",
+                [
+                    os.fsencode(job.path),
+                    seen.mtime_ns,
+                    str(seen.inode),
+                    str(seen.device),
+                    seen.touched_ns,
+                    job.id,
+                ],
             )
 
         await self._do(work, writes=True)

@@ -198,7 +198,21 @@ def m006_datasets(db: Database) -> None:
         db.execute(change)
 
 
-_STEPS: Final = (m001_facts, m002_notes, m003_sets, m004_methods, m005_owners, m006_datasets)
+@migrations()
+def m007_touched(db: Database) -> None:
+    """When anything about a job's file changed the last time, which an edit cannot hide."""
+    db.execute("ALTER TABLE jobs ADD COLUMN touched_ns INTEGER")
+
+
+_STEPS: Final = (
+    m001_facts,
+    m002_notes,
+    m003_sets,
+    m004_methods,
+    m005_owners,
+    m006_datasets,
+    m007_touched,
+)
 
 
 def open_database(path: Path) -> Database:

@@ -37,8 +37,8 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
-    """A finished job whose file has another time now; ``md5`` is that of what was sent."""
+class Arrived:
+    """A finished job and the MD5 of what was sent."""
 
     job: Job
     md5: str
@@ -118,18 +118,28 @@ def adopt_all(
     return adopted
 
 
-def suspects(db: Database, wanted: Sequence[Job]) -> list[Suspect]:
-    """Finished jobs of unfinished sets that only the time of their file speaks against."""
+def suspects(db: Database, wanted: Sequence[Job]) -> list[Arrived]:
+    """Finished jobs of unfinished sets that only a time of their file speaks against."""
     found = {}
     for job in wanted:
         before = _before(db, job)
-        if before is None or before.fingerprint.mtime_ns == job.fingerprint.mtime_ns:
+        if before is None or not (_later(before, job) or _touched(before, job)):
             continue
         row = next(db.query(_ENDED, [before.id]))
         whole = before.fingerprint.size == job.fingerprint.size
         if row["kind"] == "completed" and row["md5"] and whole and unfinished(db, before.set_id):
-            found[before.id] = Suspect(before, row["md5"])
+            found[before.id] = Arrived(before, row["md5"])
     return list(found.values())
+
+
+def arrived_pieces(db: Database, job: Job, path: str) -> list[Arrived]:
+    """Pieces of this job's file, or of the one at ``path``, that its set has sent, in order."""
+    found, places = [], [os.fsencode(place) for place in (job.path, path)]
+    for other in read_jobs(db, "set_id = ? AND path IN (?, ?)", [job.set_id, *places]):
+        row = next(db.query(_ENDED, [other.id]))
+        if row["kind"] == "completed" and row["md5"] is not None:
+            found.append(Arrived(other, row["md5"]))
+    return sorted(found, key=lambda arrived: arrived.job.span)
 
 
 def superseded(db: Database, wanted: Sequence[Job]) -> list[Job]:
@@ -260,13 +270,24 @@ def _standing(
         return Adopted(before, Standing.OPEN)
     if row["kind"] == "failed" or not unfinished(db, before.set_id):
         return None
-    seen, found = before.fingerprint, job.fingerprint
-    if seen.size != found.size or (seen.mtime_ns != found.mtime_ns and before.id not in proven):
+    if before.fingerprint.size != job.fingerprint.size:
+        return None
+    # Without an MD5 nothing can be proven, and a touch alone is a small suspicion.
+    doubtful = _later(before, job) or (_touched(before, job) and row["md5"] is not None)
+    if doubtful and before.id not in proven:
         return None
     file = file_of(row["file_id"], row["file"])
     if file.expires_at is not None and file.expires_at <= now:
         return None
     return Adopted(before, Standing.DONE, file)
+
+
+def _later(before: Job, job: Job) -> bool:
+    return before.fingerprint.mtime_ns != job.fingerprint.mtime_ns
+
+
+def _touched(before: Job, job: Job) -> bool:
+    return job.fingerprint.touched_since(before.fingerprint)
 
 
 def _leave(db: Database, job: Job) -> None:

@@ -57,7 +57,8 @@ SCENARIOS = (
             Mutation(
                 takes_out="pieces of a file that was edited in place are not gone on with",
                 module="engine.py",
-                was="await self._see_cut(job, job.fingerprint, between_runs=continued)",
+                was="await self._fit.see(job, job.fingerprint, between_runs=continued, "
+                "moved_to=at)",
                 becomes="pass",
                 test="test_dataset_shards.py::test_a_file_that_changed_between_two_runs_is_sent_as_it"
                 "_is_now_and_never_mixed[changed behind]",

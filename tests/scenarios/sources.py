@@ -7,6 +7,8 @@ BETWEEN = "test_source_between.py::"
 WAITS = "test_patience.py::"
 MIXES = DURING + "test_no_file_mixes_two_versions_of_what_changed_while_it_was_sent"
 HAS_IT = BETWEEN + "test_what_was_sent_is_used_only_if_the_file_still_has_it"
+FIT = "test_fit.py::"
+FITS = FIT + "test_no_piece_begins_that_does_not_fit_and_the_command_cuts_anew"
 PIECES = DURING + "test_pieces_of_a_file_that_changes_are_all_of_one_version"
 
 SCENARIOS = (
@@ -20,8 +22,8 @@ SCENARIOS = (
             Mutation(
                 takes_out="a file that was touched while it was sent is read once more",
                 module="proof.py",
-                was="        return look.touched_ns != before\n",
-                becomes="        return look.touched_ns < 0\n",
+                was="        return before is not None and found.touched_since(before)\n",
+                becomes="        return before is None\n",
                 test=MIXES + "[edited in both, time put back-parts, no MD5]",
             ),
             Mutation(
@@ -41,17 +43,10 @@ SCENARIOS = (
             Mutation(
                 takes_out="a piece begins only if the file is as it was when it was cut",
                 module="engine.py",
-                was="                await self._see_cut(job, wanted.fingerprint, "
+                was="                await self._fit.see(job, wanted.fingerprint, "
                 "between_runs=False)\n",
                 becomes="                pass\n",
                 test=PIECES + "[edited]",
-            ),
-            Mutation(
-                takes_out="within a command another file of equal time is another file",
-                module="engine.py",
-                was="            if between_runs:  # a remount",
-                becomes="            if cut:  # a remount",
-                test=PIECES + "[replaced]",
             ),
         ),
     ),
@@ -60,7 +55,12 @@ SCENARIOS = (
         "equal head and size, deleted, moved, copied back, on a disk that was mounted again",
         holds="what was sent is used if the file still has it, and nothing is sent twice; else "
         "exit 1, and the same `upload` sends the new content",
-        tests=("test_source_between.py", "test_proof_between_runs.py", "test_cli_resume.py"),
+        tests=(
+            "test_source_between.py",
+            "test_fit.py",
+            "test_proof_between_runs.py",
+            "test_cli_resume.py",
+        ),
         mutations=(
             Mutation(
                 takes_out="a receipt is compared with what the file has there now",
@@ -75,6 +75,41 @@ SCENARIOS = (
                 was="        if found.size != self._job.fingerprint.size:\n",
                 becomes="        if found.size < 0:\n",
                 test=HAS_IT + "[appended-no MD5]",
+            ),
+            Mutation(
+                takes_out="a file that was touched since has to have what arrived of it",
+                module="fit.py",
+                was="if await md5_of(path, found, piece.job.span) != piece.md5:\n",
+                becomes="if not piece.md5:\n",
+                test=FITS + "[edit_what_arrived]",
+            ),
+            Mutation(
+                takes_out="a piece of a file that was touched still ends where a record does",
+                module="fit.py",
+                was="            if not between or again",
+                becomes="            if again",
+                test=FITS + "[join_two_records]",
+            ),
+            Mutation(
+                takes_out="what arrived of a file that was touched counts as done only if proven",
+                module="journal/sets.py",
+                was='(_touched(before, job) and row["md5"] is not None)\n',
+                becomes="False\n",
+                test=FIT + "test_a_whole_file_that_was_edited_after_it_arrived_is_sent_again",
+            ),
+            Mutation(
+                takes_out="a file that was only touched is read instead of sent again",
+                module="journal/sets.py",
+                was="(_later(before, job) or _touched(before, job)):\n",
+                becomes="_later(before, job):\n",
+                test=FIT + "test_a_whole_file_that_was_edited_after_it_arrived_is_sent_again",
+            ),
+            Mutation(
+                takes_out="the journal knows when the file was touched",
+                module="journal/facts.py",
+                was='            "touched_ns": job.fingerprint.touched_ns,\n',
+                becomes="",
+                test=FITS + "[edit_what_arrived]",
             ),
         ),
     ),
