@@ -18,6 +18,7 @@ PREFIX: Final = ".chunkup-"
 # What is laid in the way is taken away; who does that for ever wins.
 _ROUNDS: Final = 100
 _OURS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FIRST: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _THEIRS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -51,6 +52,28 @@ def claim(path: Path) -> int:
             raise
         os.close(fd)  # its owner was just through with it
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
+def name(path: Path, target: Path) -> None:
+    """Give a file that is whole its name, unless somebody has that: who makes a name first has it.
+
+    The hidden one may be there still, for the caller to take away once the new one is on the disk.
+
+    Raises:
+        FileExistsError: The name is taken.
+        OSError: It cannot be given; nothing is there.
+    """
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links, as on memory sticks
+        os.close(os.open(target, _FIRST, 0o600))
+        try:
+            path.replace(target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def let_go(target: Path) -> bool:

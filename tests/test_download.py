@@ -200,7 +200,7 @@ async def test_without_hard_links_it_gets_its_name_all_the_same(
     def unable(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("chunkup.files.download.os.link", unable)
+    monkeypatch.setattr("chunkup.hidden.os.link", unable)
 
     async def meanwhile(request: web.Request, handler: Handler) -> web.StreamResponse:
         if call_of(request) == "content":

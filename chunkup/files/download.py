@@ -184,23 +184,15 @@ class Landing:
             sync_names(self._target.parent)
             return
         try:
-            os.link(self._path, self._target)
+            self._tried(partial(hidden.name, self._path, self._target))
         except FileExistsError:
             raise BadOption(
                 f"{printable(str(self._target))} appeared while its content was fetched",
                 hint="give another path, or --overwrite",
             ) from None
-        except OSError:
-            self._renamed()  # a file system without links, as on memory sticks
         # Of two names that change, the disk may have any one first.
         sync_names(self._target.parent)
         self._path.unlink(missing_ok=True)
-
-    def _renamed(self) -> None:
-        """As a link would: whoever makes the name first has it."""
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        os.close(self._tried(partial(os.open, self._target, flags, 0o600)))
-        self._tried(partial(self._path.replace, self._target))
 
     def remove(self) -> None:
         """Leave nothing behind."""
@@ -215,6 +207,8 @@ class Landing:
     def _tried(self, act: Callable[[], _Result]) -> _Result:
         try:
             return act()
+        except FileExistsError:
+            raise
         except OSError as error:
             raise Stopped(
                 f"{printable(str(self._target))} cannot be written: {error.strerror}; "

@@ -101,31 +101,16 @@ class Fresh:
             BadOption: Something came to be there meanwhile.
         """
         try:
-            os.link(self.path, self._target)
+            hidden.name(Path(self.path), self._target)
         except FileExistsError:
             raise _taken(self._target) from None
-        except OSError:
-            self._rename()  # a file system without links, as on memory sticks
+        except OSError as error:
+            raise self._failed(error) from error
         sync_names(self._target.parent)
 
     def withdraw(self) -> None:
         """Take the name away again."""
         self._target.unlink(missing_ok=True)
-
-    def _rename(self) -> None:
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        try:
-            # As a link would: whoever makes the name first has it.
-            os.close(os.open(self._target, flags, 0o600))
-        except FileExistsError:
-            raise _taken(self._target) from None
-        except OSError as error:
-            raise self._failed(error) from error
-        try:
-            os.replace(self.path, self._target)  # noqa: PTH105  (as above)
-        except OSError as error:
-            self.withdraw()
-            raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> Stopped:
         return Stopped(

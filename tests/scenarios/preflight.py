@@ -114,7 +114,7 @@ SCENARIOS = (
             Mutation(
                 takes_out="a file that came to be there meanwhile is not written over",
                 module="preflight/fresh.py",
-                was="            os.link(self.path, self._target)",
+                was="            hidden.name(Path(self.path), self._target)",
                 becomes="            os.replace(self.path, self._target)",
                 test=MENDING + "test_a_name_that_is_taken_meanwhile_stays_what_it_is",
             ),
