@@ -38,11 +38,12 @@ from chunkup.models import (
 )
 from chunkup.planner import plan
 from chunkup.pool import SlotPool
+from chunkup.reading import Readers, md5_of
 from chunkup.retry import Policy
 from chunkup.run import Run
 from chunkup.shortage import affordable, shortage
 from chunkup.slots import Slots
-from chunkup.source import Readers, inspect, md5_of
+from chunkup.source import inspect
 from chunkup.spool import Spool
 from chunkup.stops import Home, Stops
 

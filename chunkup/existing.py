@@ -22,7 +22,7 @@ from chunkup.machine import Completed
 from chunkup.manifest import Entry
 from chunkup.models import Account, Fingerprint, Job, RemoteFile
 from chunkup.processing import HOPELESS
-from chunkup.source import md5_of
+from chunkup.reading import md5_of
 
 # Files that are read at once: more would only have them compete for the disk.
 _AT_ONCE: Final = 4

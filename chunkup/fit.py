@@ -19,7 +19,8 @@ from chunkup.journal import Journal
 from chunkup.machine import Phase
 from chunkup.models import Fingerprint, Job, Span
 from chunkup.patience import PATIENCE, patiently
-from chunkup.source import gone, looked, md5_of, open_now
+from chunkup.reading import md5_of
+from chunkup.source import gone, looked, open_now
 
 
 class Fit:

@@ -30,9 +30,9 @@ from chunkup.planner import cut
 from chunkup.pool import SlotPool
 from chunkup.posting import Posting
 from chunkup.proof import Proof
+from chunkup.reading import Readers
 from chunkup.retry import Policy, Retry
 from chunkup.search import Search
-from chunkup.source import Readers
 from chunkup.verdicts import Complaint, complaint
 from chunkup.worker import Hands, PartRequest, Refusal, Sent, may_have_happened, send_part
 

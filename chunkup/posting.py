@@ -18,8 +18,8 @@ from chunkup.models import RemoteFile
 from chunkup.outlast import outlast
 from chunkup.pool import SlotPool
 from chunkup.proof import Proof
+from chunkup.reading import Readers
 from chunkup.search import Reach, Search
-from chunkup.source import Readers
 
 
 @dataclass(slots=True)

@@ -23,7 +23,8 @@ from chunkup.models import Fingerprint, Job, Receipt, Source, Span
 from chunkup.patience import PATIENCE
 from chunkup.planner import cut
 from chunkup.pool import SlotPool
-from chunkup.source import Pass, changed, looked
+from chunkup.reading import Pass
+from chunkup.source import changed, looked
 
 # Seconds of reading whose speed tells something about the rest.
 _ENOUGH: Final = 1.0

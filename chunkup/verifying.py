@@ -34,7 +34,8 @@ from chunkup.files.stored import an_id
 from chunkup.manifest import Entry, read
 from chunkup.models import Account, RemoteFile, Span
 from chunkup.processing import HOPELESS
-from chunkup.source import inspect, md5_of
+from chunkup.reading import md5_of
+from chunkup.source import inspect
 from chunkup.text import printable
 
 AT_ONCE: Final = 8

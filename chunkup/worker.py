@@ -13,8 +13,8 @@ from chunkup.body import FormBody
 from chunkup.errors import ChunkupError, ServerTrouble, Unreachable
 from chunkup.models import Part, Receipt, Source
 from chunkup.pool import GivenBack, Slot, SlotPool
+from chunkup.reading import Readers
 from chunkup.retry import Policy, Retry
-from chunkup.source import Readers
 
 
 @dataclass(frozen=True, slots=True)

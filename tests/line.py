@@ -20,9 +20,10 @@ from chunkup.machine import Created
 from chunkup.models import Options
 from chunkup.pool import SlotPool
 from chunkup.proof import Proof
+from chunkup.reading import Readers
 from chunkup.retry import Policy
 from chunkup.slots import Slots
-from chunkup.source import Readers, inspect
+from chunkup.source import inspect
 
 SIZE = 20_500
 PART = 1000

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from wire import Caller, reply
 
 from chunkup.doctor import Finding, State, Veil, disk
-from chunkup.journal.schema import open_database
+from chunkup.journal.opening import open_database
 
 __all__ = ["desk"]
 

@@ -22,7 +22,7 @@ from chunkup.intake import Content
 from chunkup.journal import JobLine
 from chunkup.machine import OPEN, Phase
 from chunkup.models import Fingerprint, Job, Split
-from chunkup.source import md5_of
+from chunkup.reading import md5_of
 
 BATCH, PIECES = Content("batch"), Manner(split=Split(1500))
 ARRIVED = 3

@@ -12,7 +12,7 @@ from journals import refuses
 from sqlite_utils import Database, Migrations
 
 from chunkup.journal import Journal, Standing
-from chunkup.journal.schema import _STEPS, APPLICATION_ID, m001_facts, m002_notes, migrations
+from chunkup.journal.schema import APPLICATION_ID, STEPS, m001_facts, m002_notes, migrations
 from chunkup.machine import (
     Accepted,
     AnswerLost,
@@ -176,7 +176,7 @@ async def test_a_migration_that_was_killed_half_way_is_done_whole_the_next_time(
     script = """
 import os, sys
 from pathlib import Path
-from chunkup.journal.schema import open_database
+from chunkup.journal.opening import open_database
 import sqlite_utils
 
 execute = sqlite_utils.Database.execute
@@ -203,7 +203,7 @@ MORTAL = """
 import os, sys
 from pathlib import Path
 import sqlite_utils
-from chunkup.journal.schema import open_database
+from chunkup.journal.opening import open_database
 
 execute, left = sqlite_utils.Database.execute, [int(sys.argv[2])]
 
@@ -219,7 +219,7 @@ open_database(Path(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("done", range(2, len(_STEPS) + 1))
+@pytest.mark.parametrize("done", range(2, len(STEPS) + 1))
 async def test_a_journal_of_any_earlier_version_keeps_all_even_if_a_kill_comes_between(
     old: Path, done: int
 ) -> None:
@@ -227,7 +227,7 @@ async def test_a_journal_of_any_earlier_version_keeps_all_even_if_a_kill_comes_b
         partly = Database(connection, execute_plugins=False)
         todo = [one.name for one in migrations.pending(partly)]
         migrations.apply(partly, stop_before=todo[done - 2 : done - 1])
-        assert len(migrations.pending(partly)) == len(_STEPS) - done
+        assert len(migrations.pending(partly)) == len(STEPS) - done
     # Whatever came into the file before a kill, the next takes it further.
     for statements in (0, 1, 4):
         process = await asyncio.create_subprocess_exec(

@@ -15,7 +15,7 @@ from strategies import plain_job
 from test_journal_claims import PRELUDE, hear, job, journal, other, running
 
 from chunkup.errors import Busy, JournalTrouble
-from chunkup.journal import Journal, claims, schema
+from chunkup.journal import Journal, claims, opening
 
 __all__ = ["job", "journal", "other"]
 
@@ -46,7 +46,7 @@ say("goes on")
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less long for a journal that another process keeps."""
-    monkeypatch.setattr(schema, "PATIENCE", 0.3)
+    monkeypatch.setattr(opening, "PATIENCE", 0.3)
 
 
 async def test_one_that_is_stopped_in_a_commit_is_said_to_be_and_costs_nobody_a_job(
@@ -133,8 +133,8 @@ async def test_a_child_that_is_forked_while_a_lock_is_made_does_not_keep_it(
 
 FORKED_IN_A_COMMIT = """
 import threading
-from chunkup.journal import schema
-schema.PATIENCE = 0.5
+from chunkup.journal import opening
+opening.PATIENCE = 0.5
 
 async def claim(job):
     journal = await Journal.open(path)

@@ -224,7 +224,7 @@ async def test_the_time_that_the_pass_needs_still_is_known_once_it_has_read_for_
 
     async with proving(job_of(path, md5=False), HALF) as proof:
         assert proof.behind == 0.0  # there is hardly anything to read
-    monkeypatch.setattr("chunkup.source.hashlib.md5", lambda **_: Slow())
+    monkeypatch.setattr("chunkup.reading.hashlib.md5", lambda **_: Slow())
     async with proving(job_of(path), HALF) as proof:
         assert proof._pass is not None
         await proof._pass.reach(2 * PART)

@@ -15,7 +15,8 @@ from test_cli_output import told
 
 from chunkup.errors import SourceGone, Stopped
 from chunkup.models import Source, Span
-from chunkup.source import Pass, Readers, inspect, looked
+from chunkup.reading import Pass, Readers
+from chunkup.source import inspect, looked
 
 __all__ = ["shell"]
 

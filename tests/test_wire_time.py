@@ -247,7 +247,7 @@ def slow_down_md5(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
         def hexdigest(self) -> str:
             return self._digest.hexdigest()
 
-    monkeypatch.setattr("chunkup.source.hashlib.md5", Slow)
+    monkeypatch.setattr("chunkup.reading.hashlib.md5", Slow)
 
 
 async def test_a_link_that_cannot_make_one_life_is_too_slow_at_once(

@@ -16,9 +16,10 @@ from xxhash import xxh3_128
 from chunkup.key import KeySource
 from chunkup.models import Part, Plan, Receipt, Source, Span
 from chunkup.pool import SlotPool
+from chunkup.reading import Readers
 from chunkup.retry import Policy, Retry
 from chunkup.slots import Slots
-from chunkup.source import Readers, inspect
+from chunkup.source import inspect
 from chunkup.worker import Hands, PartRequest, Refusal, Sent, send_part
 
 PART = 1 << 16

@@ -19,7 +19,8 @@ from sqlite_utils import Database
 
 from chunkup.doctor.finding import Fact, Finding, State
 from chunkup.errors import BadJournal
-from chunkup.journal.schema import APPLICATION_ID, migrations, translate
+from chunkup.journal.opening import translate
+from chunkup.journal.schema import APPLICATION_ID, migrations
 from chunkup.text import size_text
 
 _ANOTHER: Final = 'export CHUNKUP_JOURNAL="$HOME/chunkup/journal.db"'

@@ -25,7 +25,7 @@ from typing import Final
 from sqlite_utils import Database
 
 from chunkup.errors import Busy, JournalTrouble, NoSuchJob
-from chunkup.journal.schema import no_locks
+from chunkup.journal.opening import no_locks
 
 # What an owner is called. The journal may be somebody else's, and this becomes a path.
 _ID: Final = re.compile(r"[0-9a-f]{32}")

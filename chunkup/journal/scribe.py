@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from chunkup.errors import BadJournal, JournalTrouble
 from chunkup.journal.damage import is_damage, misread
 from chunkup.journal.forks import Unforked
-from chunkup.journal.schema import open_database, translate
+from chunkup.journal.opening import open_database, translate
 from chunkup.outlast import outlast
 from chunkup.shortage import begin
 

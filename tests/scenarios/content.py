@@ -36,7 +36,7 @@ SCENARIOS = (
             ),
             Mutation(
                 takes_out="a file that became shorter is not made up for",
-                module="source.py",
+                module="reading.py",
                 was="                if not chunk:\n                    raise",
                 becomes="                chunk = chunk or bytes(min(read_size, left))\n"
                 "                if left < 0:\n                    raise",

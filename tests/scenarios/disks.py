@@ -75,7 +75,7 @@ SCENARIOS = (
             ),
             Mutation(
                 takes_out="tables whose own definition is no text are damage, and no bug",
-                module="journal/schema.py",
+                module="journal/opening.py",
                 was="    except (UnicodeDecodeError, KeyError) as error:  # of",
                 becomes="    except ZeroDivisionError as error:  # of",
                 test=_MISREAD,

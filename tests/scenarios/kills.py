@@ -34,7 +34,7 @@ SCENARIOS = (
         mutations=(
             Mutation(
                 takes_out="a commit is on the disk when it returns",
-                module="journal/schema.py",
+                module="journal/opening.py",
                 was='"synchronous = EXTRA",',
                 becomes='"synchronous = OFF",',
                 test=_POWER + "test_what_was_told_of_an_upload_outlives_the_power",

@@ -40,7 +40,7 @@ SCENARIOS = (
             ),
             Mutation(
                 takes_out="a journal that may not grow does not blame the disk",
-                module="journal/schema.py",
+                module="journal/opening.py",
                 was="if primary == sqlite3.SQLITE_IOERR and (limit := _limit(path)):",
                 becomes="if (limit := None):",
                 test="test_limits.py"

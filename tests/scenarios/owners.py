@@ -100,7 +100,7 @@ SCENARIOS = (
         mutations=(
             Mutation(
                 takes_out="the lock of the opening is waited for only so long",
-                module="journal/schema.py",
+                module="journal/opening.py",
                 was="        flock(lock, LOCK_EX | LOCK_NB)",
                 becomes="        flock(lock, LOCK_EX)",
                 test="test_owners_forked.py::"

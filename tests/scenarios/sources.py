@@ -17,7 +17,7 @@ SCENARIOS = (
         "edit that puts the file's time back",
         holds="`source-changed` or `source-gone`, or a File of one whole version; also without "
         "MD5, also in a single request",
-        tests=("test_source_ills.py", "test_proof.py", "test_source_reads.py"),
+        tests=("test_source_ills.py", "test_proof.py", "test_reading.py"),
         mutations=(
             Mutation(
                 takes_out="a file that was touched while it was sent is read once more",

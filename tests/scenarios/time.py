@@ -92,7 +92,7 @@ SCENARIOS = (
             ),
             Mutation(
                 takes_out="time in which the reading waits is no slowness of its own",
-                module="source.py",
+                module="reading.py",
                 was="time.monotonic() - self.busy\n",
                 becomes="self._born\n",
                 test="test_proof.py::test_the_time_that_the_pass_needs_still_is_known_once_it_has_"

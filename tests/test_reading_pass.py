@@ -18,7 +18,8 @@ from xxhash import xxh3_128
 from chunkup.errors import SourceChanged, SourceGone
 from chunkup.models import GIB, MIB, Source, Span
 from chunkup.planner import cut
-from chunkup.source import Pass, inspect
+from chunkup.reading import Pass
+from chunkup.source import inspect
 
 CONTENT = random.Random(3).randbytes(4000)
 WHOLE = Span(0, len(CONTENT))

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from chunkup.errors import ChunkupError, SourceChanged, SourceGone
 from chunkup.models import Source, Span
-from chunkup.source import Readers, inspect
+from chunkup.reading import Readers
+from chunkup.source import inspect
 
 SIZE = 100_000
 
