@@ -28,8 +28,11 @@ class Home:
         self._journal: Journal | None = None
 
     async def journal(self) -> Journal:
-        """The journal, opened now if it was not."""
+        """The journal, opened now if it was not, and anew after its disk had failed."""
         async with self._opening:
+            if self._journal is not None and self._journal.spent:
+                # Room may have been made since; in a notebook nobody wants a new uploader for it.
+                await self.close()
             if self._journal is None:
                 self._journal = await Journal.open(self._path)
         return self._journal
@@ -57,7 +60,9 @@ class Stops:
     def add(self, job_id: str, run: asyncio.Task[RemoteFile]) -> None:
         """This task runs the job from now on."""
         self._runs[job_id] = run
-        if self._poller is None or self._poller.done():
+        poller = self._poller
+        # One that is cancelled looks no more, though it may not have ended yet.
+        if poller is None or poller.done() or poller.cancelling():
             self._poller = asyncio.create_task(self._poll())
 
     def remove(self, job_id: str) -> bool:
@@ -121,9 +126,8 @@ class Stops:
         while True:
             await asyncio.sleep(_POLL)
             try:
-                asked = await journal.asked_to_stop()
+                for job_id in await journal.asked_to_stop():
+                    if not self.stop(job_id):
+                        await journal.revoke(job_id)
             except ChunkupError:
                 return  # the runs meet the same disk, and say so
-            for job_id in asked:
-                if not self.stop(job_id):
-                    await journal.revoke(job_id)

@@ -3,6 +3,7 @@
 What the journal could not note is sent again, and nothing else; a command says so and stops.
 """
 
+import asyncio
 import os
 import random
 import re
@@ -133,6 +134,29 @@ async def test_a_job_that_the_disk_stopped_says_so_once(house: House, tmp_path: 
         house.intercept = intercept
         (result,) = [one async for one in first.upload_all([source], purpose="user_data")]
         assert isinstance(result.error, JournalTrouble)
+
+
+async def test_an_uploader_goes_on_once_there_is_room_again(house: House, tmp_path: Path) -> None:
+    """As in a notebook, where nobody knows that it would have to be made anew."""
+    source, other = tmp_path / "a.bin", tmp_path / "b.bin"
+    md5 = make_source(source, PARTS * 1000)
+    make_source(other, PARTS * 1000, seed=2)
+    with small_disk(tmp_path / "disk", size="2m") as disk:
+        journal = disk / "state" / "journal.db"
+        async with uploader(house, journal) as one:
+            await one.jobs()
+            fill(disk, but=4096 * 3)
+            both = (one.upload(path, purpose="user_data") for path in (source, other))
+            ends = await asyncio.gather(*both, return_exceptions=True)
+            assert [type(end) for end in ends] == [JournalTrouble] * 2
+            with pytest.raises(JournalTrouble, match="no space is left"):
+                await one.upload(source, purpose="user_data")
+            (disk / "ballast").unlink()
+            file = await one.upload(source, purpose="user_data")
+            await house.idle()
+            assert house.store.md5_of(file.id) == md5
+            assert [kept.id for kept in house.files] == [file.id]
+            assert not {job.state for job in await one.jobs()} & {"running", "waiting"}
 
 
 # --- as a person meets it --------------------------------------------------------------------

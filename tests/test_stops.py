@@ -7,7 +7,7 @@ import sqlite3
 import time
 from contextlib import aclosing, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from house import House
@@ -31,7 +31,7 @@ from chunkup.engine import Engine, Orders
 from chunkup.errors import Busy
 from chunkup.journal import Journal
 from chunkup.machine import Phase
-from chunkup.models import Job
+from chunkup.models import Job, RemoteFile
 from chunkup.selection import named
 from chunkup.stops import Home, Stops
 
@@ -315,6 +315,23 @@ async def test_an_engine_that_rested_hears_requests_again(
         assert await other.stop(await job_of(other, two))
         held.go.set()
         assert (await task).error.code == "stopped"
+
+
+async def test_a_run_that_begins_as_the_last_one_ends_hears_requests(journal: Path) -> None:
+    stops, rest = Stops(Home(journal)), asyncio.Event()
+    runs = [asyncio.create_task(rest.wait()) for _ in range(2)]
+    for number, run in enumerate(runs):
+        stops.add(str(number), cast("asyncio.Task[RemoteFile]", run))
+        poller = stops._poller
+        if number == 0:
+            await asyncio.sleep(0)
+            stops.remove("0")
+    assert poller is not None
+    await asyncio.wait([poller], timeout=0.1)
+    assert not poller.done()
+    await stops.close()
+    rest.set()
+    await asyncio.gather(*runs)
 
 
 async def test_who_awaits_a_job_and_is_cancelled_while_it_stops_is_cancelled(

@@ -56,6 +56,11 @@ class Owner:
         self._stale = False
         _living.add(self)
 
+    @property
+    def holds(self) -> bool:
+        """Whether something runs or waits here."""
+        return bool(self._claimed)
+
     def claim(self, db: Database, job_id: str, *, takeover: bool = False) -> None:
         """Make the job ours. Runs inside an immediate transaction.
 

@@ -58,7 +58,7 @@ class Journal:
 
     What is awaited here is carried out even if the awaiting task is cancelled meanwhile:
     a commit under way is never abandoned. Facts that wait at the same time share a commit.
-    After the disk failed once, nothing more is written by this process.
+    After the disk failed once, nothing more is written through it; see :attr:`spent`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,6 +84,11 @@ class Journal:
             await outlast(journal.close())
             raise
         return journal
+
+    @property
+    def spent(self) -> bool:
+        """Whether the disk failed, and all that ran here has met that: another may be opened."""
+        return self._scribe.broken and not self._owner.holds
 
     async def close(self) -> None:
         """Finish what waits, give every claim back, end the thread."""

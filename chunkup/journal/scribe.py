@@ -65,6 +65,11 @@ class Scribe:
             await outlast(self.close())
             raise
 
+    @property
+    def broken(self) -> bool:
+        """Whether the disk failed, so that nothing more is written."""
+        return self._broken is not None
+
     async def close(self) -> None:
         """Finish what waits and end the thread."""
         thread, self._thread = self._thread, None

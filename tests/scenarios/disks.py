@@ -22,6 +22,13 @@ SCENARIOS = (
                 "::test_after_a_full_disk_nothing_more_is_written_but_reading_goes_on",
             ),
             Mutation(
+                takes_out="an uploader whose disk had failed opens its journal anew",
+                module="stops.py",
+                was="self._journal is not None and self._journal.spent:",
+                becomes="False:",
+                test="test_journal_disks.py::test_an_uploader_goes_on_once_there_is_room_again",
+            ),
+            Mutation(
                 takes_out="what could not be given back has nothing to add to what is known",
                 module="dataset.py",
                 was="    with suppress(ChunkupError):\n        await journal.unreserve(ids)\n",
