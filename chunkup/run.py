@@ -41,6 +41,7 @@ from chunkup.machine import (
     next_action,
 )
 from chunkup.models import Job, RemoteFile, Upload
+from chunkup.outlast import outlast
 from chunkup.planner import cut, fits, in_time
 from chunkup.proof import Proof
 from chunkup.text import size_text
@@ -301,6 +302,12 @@ class Run:
         self._ledger.tell(events.Completing, md5=md5)
         await self._conclude(self._link.finalizer.ask(self._asking(ask)))
 
+    async def _complete(self, file: RemoteFile, *, recovered: bool) -> None:
+        """Record that there is the File, and tell it."""
+        await self._ledger.record(Completed(file, recovered))
+        self._concluded = True
+        self._ledger.tell(events.Completed, file=file, recovered=recovered)
+
     async def _conclude(self, asking: Awaitable[Outcome]) -> None:
         try:
             outcome = await asking
@@ -312,9 +319,8 @@ class Run:
             raise
         match outcome:
             case Done(file, recovered):
-                await self._ledger.record(Completed(file, recovered))
-                self._concluded = True
-                self._ledger.tell(events.Completed, file=file, recovered=recovered)
+                # Or a stop that comes with the commit would leave it untold.
+                await outlast(self._complete(file, recovered=recovered))
             case NotDone(reason):
                 if self._ledger.state.phase is Phase.ASKED:  # a single request may not come so far
                     await self._ledger.record(CompleteRefused(self._asked_for, reason.code))

@@ -5,6 +5,7 @@ And the streams that such places give them: closed, full, read by nobody, not wa
 
 import asyncio
 import fcntl
+import math
 import os
 import pty
 import shutil
@@ -12,8 +13,6 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import ills
@@ -25,12 +24,14 @@ from jupyter_client.manager import start_new_kernel
 from signalled import LATE, Stage
 from test_cli import AS_USED, SIZE
 from test_cli import shell as shell  # noqa: PLC0414  (a fixture, as are the following)
+from test_cli_unread import SETTLED
 from test_notebook import AWAITED, UPLOAD, Notebook
 from test_notebook import kernel as kernel  # noqa: PLC0414
 from test_notebook import notebook as notebook  # noqa: PLC0414
 from test_notebook import server as server  # noqa: PLC0414
 from test_signals import assert_goes_on, assert_right
 from test_signals import stage as stage  # noqa: PLC0414
+from unread import full_pipe, next_of
 
 from chunkup.cli import signals, streams
 
@@ -176,23 +177,6 @@ main.main()
 SEEN = (sys.executable, "-c", PRINTING)
 
 
-@contextmanager
-def full_pipe() -> Iterator[tuple[int, int]]:
-    """A pipe that takes nothing more; its two ends."""
-    readable, writable = os.pipe()
-    os.set_blocking(writable, False)
-    try:
-        while True:
-            os.write(writable, b"." * 4096)
-    except BlockingIOError:
-        os.set_blocking(writable, True)
-    try:
-        yield readable, writable
-    finally:
-        os.close(readable)
-        os.close(writable)
-
-
 async def test_a_signal_is_felt_though_nobody_reads_what_is_printed(stage: Stage) -> None:
     with full_pipe() as (_, writable):
         process = await stage.begin(*COMMAND, "--json", stdout=writable)
@@ -251,8 +235,8 @@ async def test_who_reads_late_gets_all_of_it(
 ) -> None:
     with full_pipe() as (readable, full):
         os.set_blocking(full, waiting)
-        await stage.begin(*COMMAND, "--json", stdout=full)
-        await stage.hear("a.bin: warning")
+        await stage.begin(*COMMAND, "--json", before=SETTLED, stdout=full)
+        await stage.hear("settled")
         reading = asyncio.ensure_future(asyncio.to_thread(_lines_until, readable, b'"summary"'))
         assert (await stage.end())[0] == 0
         lines = await asyncio.wait_for(reading, LATE)
@@ -263,7 +247,7 @@ async def test_who_reads_late_gets_all_of_it(
 def _lines_until(readable: int, last: bytes) -> list[bytes]:
     seen = b""
     while last not in seen or not seen.endswith(b"\n"):
-        seen += os.read(readable, 65536)
+        seen += next_of(readable)
     return seen.lstrip(b".").splitlines()
 
 
@@ -300,6 +284,7 @@ def test_what_nobody_reads_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_signal_ends_the_waiting_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "came", [signal.SIGINT])
+    monkeypatch.setattr(streams, "_end", math.inf)
     said: list[OSError] = []
 
     def print_all(writable: int) -> None:

@@ -7,6 +7,7 @@ could not end it.
 
 import errno
 import io
+import math
 import os
 import select
 import sys
@@ -18,18 +19,26 @@ from chunkup.cli.signals import came
 
 # Who reads nothing for so many seconds misses what is said, until they read again.
 _PATIENCE: Final = 2.0
-# Output that was given up because a signal came: why.
+# Output that was given up because a signal came, or the time was over: why.
 given_up: Final[list[OSError]] = []
-# Seconds in which a reader may still take something when a signal has come.
+# Seconds in which a reader may still take something when a signal has come, or the time is over.
 _LAST: Final = 0.5
 _STEP: Final = 0.1
+# The moment, by time.monotonic(), from which on no reader of standard output is waited for.
+_end = math.inf
+
+
+def limit(seconds: float | None) -> None:
+    """Wait for readers of standard output so long from now and a moment more; None: for ever."""
+    global _end  # noqa: PLW0603  (a process has one standard output)
+    _end = math.inf if seconds is None else time.monotonic() + seconds + _LAST
 
 
 def write(descriptor: int, data: memoryview) -> None:
-    """Write all of it, and wait for whoever reads it as long as no signal comes.
+    """Write all of it, and wait for whoever reads it until the limit, or until a signal comes.
 
     Raises:
-        OSError: It takes nothing; ``ETIMEDOUT`` if a signal came and nobody read.
+        OSError: It takes nothing; ``ETIMEDOUT`` if nobody read for as long as that.
     """
     while data:
         if not _takes(descriptor, None):
@@ -44,15 +53,26 @@ def _takes(descriptor: int, patience: float | None) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     since = time.monotonic()
-    while not poll.poll(0 if patience == 0 else _STEP * 1000):
+    while not poll.poll(0):
         now = time.monotonic()
-        if came and patience is None:
-            since, patience = now, _LAST
-        elif came and patience is not None:
-            patience = min(patience, now - since + _LAST)
-        if patience is not None and now - since >= patience:
-            return False
+        if patience is None:
+            if _over(now):
+                return False
+        else:
+            if came:
+                patience = min(patience, now - since + _LAST)
+            if now - since >= patience:
+                return False
+        poll.poll(_STEP * 1000)
     return True
+
+
+def _over(now: float) -> bool:
+    """Whether no reader is waited for any longer, and be it one who reads, but slowly."""
+    global _end  # noqa: PLW0603  (as above)
+    if came:
+        _end = min(_end, now + _LAST)
+    return now >= _end
 
 
 class _Heard(io.FileIO):

@@ -1,5 +1,6 @@
 """Uploads as a command carries them out: told as they go, one exit code in the end."""
 
+import asyncio
 import logging
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from chunkup.cli.main import say, say_error
 from chunkup.cli.options import Where
 from chunkup.cli.output import Output, nothing_done
 from chunkup.cli.session import run, worst
+from chunkup.cli.streams import limit
 from chunkup.cli.talk import Talk
 from chunkup.dataset import Dataset, InOrder, Result
 from chunkup.engine import Engine
@@ -33,12 +35,11 @@ from chunkup.events import Event, Summary
 from chunkup.journal import Standing
 from chunkup.listener import careful
 from chunkup.models import Job, RemoteFile
+from chunkup.outlast import outlast
 from chunkup.render import make_renderer
 
 # A key that is no key fails three hundred files alike, and the last ones tell nothing new.
 _ALIKE: Final = 3
-# Ids of an earlier run are noted as printed in lots: printing one again does no harm.
-_LOT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,6 @@ class Transfer:
         self._renderer = make_renderer("none" if talk.quiet else _progress(talk))
         self._task: Task | None = None
         self._last: str | None = None
-        self._printed: list[str] = []
         self._errors: list[ChunkupError] = []
         self._alike: Counter[tuple[str, str]] = Counter()
         self._counts: Counter[str] = Counter()
@@ -91,7 +91,7 @@ class Transfer:
         """
         failure: ChunkupError | None = None
         try:
-            doing = self._all(build(), find)
+            doing = self._all(build(), find, max_time)
             code = run(doing, go_on=self._go_on, restore=self._renderer.close, max_time=max_time)
         except ChunkupError as error:
             failure, code = error, error.exit_code
@@ -104,18 +104,27 @@ class Transfer:
         self._output.summary(self._summary(code, failure))
         return code
 
-    async def _all(self, engine: Engine, find: Callable[[Engine], Awaitable[Task]]) -> int:
+    async def _all(
+        self,
+        engine: Engine,
+        find: Callable[[Engine], Awaitable[Task]],
+        max_time: float | None,
+    ) -> int:
+        limit(max_time)
+        noting = asyncio.create_task(self._note_printed(engine))
         try:
-            task = self._task = await find(engine)
-            if task.held is not None and not task.dataset.members:
-                raise task.held
-            extent = task.dataset.extent
-            if extent[0] > 1:
-                self._renderer.begin(*extent)
             try:
-                await self._settle(engine, task)
+                task = self._task = await find(engine)
+                if task.held is not None and not task.dataset.members:
+                    raise task.held
+                extent = task.dataset.extent
+                if extent[0] > 1:
+                    self._renderer.begin(*extent)
+                await self._settle(task)
             finally:
-                await self._note_printed(engine, 0)
+                self._output.close()
+                # Here a slow reader is waited for; a stop leaves them a moment, and ends it.
+                await outlast(noting)
         finally:
             await engine.aclose()
         if self._output.broken:
@@ -125,7 +134,7 @@ class Transfer:
             self._errors.append(unheard)
         return worst(self._errors)
 
-    async def _settle(self, engine: Engine, task: Task) -> None:
+    async def _settle(self, task: Task) -> None:
         order = InOrder()
         async with aclosing(task.dataset.results(careful(self.watch))) as results:
             async for place, result in results:
@@ -136,7 +145,6 @@ class Transfer:
                     self._say(result, task.dataset.members[place].job, result.error)
                 for due in order.due(place, result):
                     self._print(due)
-                await self._note_printed(engine, _LOT if result.reused else 0)
         for (code, _), count in self._alike.items():
             if count > _ALIKE:
                 more = count - _ALIKE
@@ -179,15 +187,21 @@ class Transfer:
             return
         self._renderer.pause()
         label = self._task.label if self._format is None else self._format == "tsv"
-        if self._output.file(result.file.id, result.path if label else None):
-            self._printed.append(result.job_id)
+        self._output.file(result.file.id, result.path if label else None, result.job_id)
+        self._say_unheard()
 
-    async def _note_printed(self, engine: Engine, lot: int) -> None:
-        if len(self._printed) > lot:
-            printed, self._printed = self._printed, []
+    async def _note_printed(self, engine: Engine) -> None:
+        """Note the ids that have been written, until there can be no more; say the others."""
+        async for printed in self._output.printed():
             # To print one again does no harm, and all that was asked for is done.
             with suppress(JournalTrouble):
                 await (await engine.journal()).mark_printed(printed)
+        self._say_unheard()
+
+    def _say_unheard(self) -> None:
+        for text in self._output.unheard():
+            self._renderer.pause()
+            click.echo(text, err=True)
 
     def watch(self, event: Event) -> None:
         """Show an event, and remember what it means for the end of the command."""

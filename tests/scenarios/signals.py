@@ -85,15 +85,22 @@ SCENARIOS = (
     Scenario(
         what="standard output or error that nobody reads, that is full, or does not wait: a "
         "stopped pager, a pipe of another program's",
-        holds="who reads late gets all of it; nobody waits longer than two seconds for who reads "
-        "what is only said; a signal ends every such wait",
-        tests=("test_signals_places.py", "test_cli_output.py"),
+        holds="an upload goes on and is completed; who reads late gets all of it; an id that was "
+        "not written counts as not printed and is said on standard error, or printed by the next "
+        "run; nobody waits longer than two seconds for who reads what is only said; a signal or "
+        "`--max-time` ends every such wait",
+        tests=(
+            "test_signals_places.py",
+            "test_cli_output.py",
+            "test_cli_unread.py",
+            "test_cli_writer.py",
+        ),
         mutations=(
             Mutation(
                 takes_out="a signal ends the waiting for a reader",
                 module="cli/streams.py",
-                was="if came and patience is None:",
-                becomes="if not came and patience is None:",
+                was="_end = min(_end, now + _LAST)",
+                becomes="pass",
                 test="test_signals_places.py::test_a_signal_ends_the_waiting_for_a_reader",
             ),
             Mutation(
@@ -109,6 +116,43 @@ SCENARIOS = (
                 was='io.BufferedWriter(_Heard(1, "w", closefd=False))',
                 becomes='io.BufferedWriter(io.FileIO(1, "w", closefd=False))',
                 test="test_signals_places.py::test_who_reads_late_gets_all_of_it[non-blocking]",
+            ),
+            Mutation(
+                takes_out="a reader who is slow holds up no end",
+                module="cli/streams.py",
+                was="_end = min(_end, now + _LAST)",
+                becomes="_end = now + _LAST",
+                test="test_cli_writer.py::test_a_slow_reader_cannot_stretch_the_last_patience",
+            ),
+            Mutation(
+                takes_out="who prints does not wait for who reads",
+                module="cli/writer.py",
+                was="                begin(thread)\n                self._thread = thread\n",
+                becomes="                pass\n",
+                test="test_cli_writer.py::test_nobody_waits_for_a_reader_before_the_end",
+            ),
+            Mutation(
+                takes_out="an id counts as printed only once it is written",
+                module="cli/output.py",
+                was="        self._writer.add(Line(text if self._json is None else None, job_id",
+                becomes="        self._writer._written.append(job_id)\n"
+                "        self._writer.add(Line(text if self._json is None else None, None",
+                test="test_cli_writer.py::test_an_id_counts_once_it_is_written",
+            ),
+            Mutation(
+                takes_out="where many lines wait, more of how far it is adds none",
+                module="cli/output.py",
+                was="self._writer.waiting >= _CROWDED",
+                becomes="self._writer.waiting < 0",
+                test="test_cli_writer.py"
+                "::test_progress_is_left_out_where_many_lines_wait_and_facts_are_not",
+            ),
+            Mutation(
+                takes_out="ids that waited when the reader left are said elsewhere",
+                module="cli/transfer.py",
+                was="mark_printed(printed)\n        self._say_unheard()\n",
+                becomes="mark_printed(printed)\n",
+                test="test_cli_unread.py::test_a_reader_who_leaves_late_leaves_the_rest_on_stderr",
             ),
         ),
     ),
