@@ -102,8 +102,10 @@ def installed_by_pip(name: str, *requirements: str, patience: float = _INSTALL) 
     """The folder of a virtual environment with exactly these; made at the first call."""
 
     def by_pip(folder: Path) -> None:
-        _install(sys.executable, "-m", "venv", str(folder), folder=folder)
-        pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input")
+        _install(sys.executable, "-m", "venv", "--without-pip", str(folder), folder=folder)
+        # Most of what is installed is never loaded, and need not be compiled.
+        words = ("install", "--quiet", "--no-input", "--no-compile")
+        pip = (sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), *words)
         _install(*pip, *requirements, folder=folder, patience=patience)
 
     # Scripts in a virtual environment name its folder, so it is made where it stays.

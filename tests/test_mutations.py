@@ -5,14 +5,12 @@ of its own.
 """
 
 import compileall
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from nursery import tested
 from scenarios import MUTATIONS
 from scenarios.scenario import Mutation
 
@@ -49,30 +47,19 @@ def test_a_protection_taken_out_is_noticed(
     assert text.count(mutation.was) == 1, "the protection is not where it is said to be"
     module.write_text(text.replace(mutation.was, mutation.becomes))
     compile(module.read_text(), str(module), "exec")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"),
-            *(flag for plugin in PLUGINS for flag in ("-p", plugin)),
-            # A traceback with source can be more than Python's own parser takes.
-            "--tb=native",
-            *("-c", PROJECT / "pyproject.toml", "--rootdir", PROJECT, f"--timeout={PATIENCE}"),
-            TESTS / mutation.test,
-        ],
-        # `python -m` looks for packages here first; what the test starts looks at the variable.
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(tmp_path),
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE + 60,
+    code, said = tested(
+        tmp_path,
+        *("-x", "-q", "--no-header", "-p", "no:cacheprovider"),
+        *(flag for plugin in PLUGINS for flag in ("-p", plugin)),
+        # A traceback with source can be more than Python's own parser takes.
+        "--tb=native",
+        *("-c", str(PROJECT / "pyproject.toml"), "--rootdir", str(PROJECT)),
+        *(f"--timeout={PATIENCE}", str(TESTS / mutation.test)),
+        patience=PATIENCE + 60,
     )
-    assert done.returncode == 1, f"the test did not notice\n{done.stdout}\n{done.stderr}"
+    assert code == 1, f"the test did not notice\n{said}"
     # Nor may it be pytest itself that fails, or the loading of what was changed.
-    assert re.search(r"^\d+ failed", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^\d+ failed", said, re.MULTILINE), said
 
 
 def test_no_protection_is_taken_out_twice() -> None:

@@ -151,6 +151,7 @@ async def test_nothing_is_refused(spool: Spool, folder: Path) -> None:
     assert written(folder) == []
 
 
+@pytest.mark.timeout(10)
 async def test_a_terminal_is_refused_at_once(spool: Spool, folder: Path) -> None:
     controller, terminal = pty.openpty()
     try:
