@@ -18,7 +18,7 @@ _LOADED = [
 ]
 
 
-def tested(folder: Path, *words: str, patience: float) -> tuple[int, str]:
+def run_pytest(folder: Path, *words: str, patience: float) -> tuple[int, str]:
     """Run pytest in a folder whose packages come before all others; its exit code and output.
 
     Raises:

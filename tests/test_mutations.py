@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from nursery import tested
+from nursery import run_pytest
 from scenarios import MUTATIONS
 from scenarios.scenario import Mutation
 
@@ -47,7 +47,7 @@ def test_a_protection_taken_out_is_noticed(
     assert text.count(mutation.was) == 1, "the protection is not where it is said to be"
     module.write_text(text.replace(mutation.was, mutation.becomes))
     compile(module.read_text(), str(module), "exec")
-    code, said = tested(
+    code, said = run_pytest(
         tmp_path,
         *("-x", "-q", "--no-header", "-p", "no:cacheprovider"),
         *(flag for plugin in PLUGINS for flag in ("-p", plugin)),
