@@ -18,10 +18,7 @@ from typing import Any, Final
 import aiofiles
 from xxhash import xxh3_128
 
-from chunkup.errors import (
-    SourceChanged,
-    SourceGone,
-)
+from chunkup.errors import SourceChanged, SourceGone
 from chunkup.models import Fingerprint, Source, Span
 from chunkup.outlast import outlast
 from chunkup.patience import PATIENCE, STEP, Threads, hangs, patiently

@@ -184,12 +184,14 @@ class Landing:
             sync_names(self._target.parent)
             return
         try:
-            self._tried(partial(hidden.name, self._path, self._target))
+            hidden.name(self._path, self._target)
         except FileExistsError:
             raise BadOption(
                 f"{printable(str(self._target))} appeared while its content was fetched",
                 hint="give another path, or --overwrite",
             ) from None
+        except OSError as error:
+            raise self._failed(error) from error
         # Of two names that change, the disk may have any one first.
         sync_names(self._target.parent)
         self._path.unlink(missing_ok=True)
@@ -207,10 +209,11 @@ class Landing:
     def _tried(self, act: Callable[[], _Result]) -> _Result:
         try:
             return act()
-        except FileExistsError:
-            raise
         except OSError as error:
-            raise Stopped(
-                f"{printable(str(self._target))} cannot be written: {error.strerror}; "
-                f"the {self.held} bytes that are here are kept"
-            ) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> Stopped:
+        return Stopped(
+            f"{printable(str(self._target))} cannot be written: {error.strerror}; "
+            f"the {self.held} bytes that are here are kept"
+        )
